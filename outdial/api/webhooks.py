@@ -1,0 +1,123 @@
+"""Takes in the provider's webhooks: verified, normalized, deduplicated, and answered 2xx only when durable.
+
+A bare Starlette route: each call sends several events, and the framework's response models would cost more than the
+work itself. What arrives while a batch is being written is the next batch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import sqlalchemy as sa
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from outdial.clock import Clock
+from outdial.domain.account import Account
+from outdial.domain.errors import UserError
+from outdial.engine.definitions import Definitions
+from outdial.engine.events import Heard, receive
+from outdial.engine.group_commit import GroupCommit
+from outdial.engine.transactions import Transactions
+from outdial.storage import accounts
+from outdial.storage.call_events import ReceivedEvent
+from outdial.storage.database import Database
+from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader
+
+log = logging.getLogger("outdial.webhooks")
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+WAITING_LIMIT: Final = 5000
+ACCOUNT_AGE_SECONDS: Final = 5.0
+RETRY_AFTER_SECONDS: Final = 5
+
+STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 202}
+
+
+class Intake:
+    """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account."""
+
+    def __init__(self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock) -> None:
+        # One writer: a second would only wait for the first one's row locks.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
+        self._transactions = Transactions(database, self._threads)
+        self._reader_for = reader_for
+        self._clock = clock
+        self._known = Definitions()
+        self._accounts: dict[str, tuple[float, Account | None]] = {}
+        self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
+
+    async def handle(self, request: Request) -> Response:
+        """One webhook: 2xx when durable, 401 wrong signature, 404 no such account, 413, 422 malformed, 503 later."""
+        try:
+            account = await self._account(request.path_params["account"])
+            if account is None:
+                return _refuse(404, "there is no account of this name")
+            body = await _body(request)
+            if body is None:
+                return _refuse(413, f"a webhook has at most {MAX_BODY_BYTES} bytes")
+            return await self._take(account, dict(request.headers), body)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except sa.exc.SQLAlchemyError as error:
+            log.warning("a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__)
+            return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
+
+    async def close(self) -> None:
+        """Answer what waits, then let the threads go."""
+        await self._events.drain()
+        self._threads.shutdown(wait=True)
+
+    async def _take(self, account: Account, headers: dict[str, str], body: bytes) -> Response:
+        try:
+            events = self._reader_for(account).read_webhook(headers, body)
+        except SignatureInvalid as error:
+            log.warning("a webhook's signature is wrong: %s", error, extra={"account": account.name})
+            return _refuse(401, "the signature is wrong or too old")
+        except WebhookMalformed as error:
+            return _refuse(422, str(error))
+        except UserError as error:
+            log.error("webhooks of this account cannot be read: %s", error, extra={"account": account.name})
+            return _refuse(503, "the account is not complete", retry_after=RETRY_AFTER_SECONDS)
+        if self._events.is_full:
+            return _refuse(503, "too many webhooks at once", retry_after=1)
+        payload = json.loads(body)
+        heard = [
+            await self._events.submit(ReceivedEvent(account_id=account.id, event=event, payload=payload))
+            for event in events
+        ]
+        return JSONResponse(
+            {"status": [str(one) for one in heard]}, status_code=max((STATUS[one] for one in heard), default=200)
+        )
+
+    async def _account(self, name: str) -> Account | None:
+        known = self._accounts.get(name)
+        now = self._clock.monotonic()
+        if known is not None and now - known[0] < ACCOUNT_AGE_SECONDS:
+            return known[1]
+        account = await self._transactions.run(accounts.by_name, name)
+        if account is not None or len(self._accounts) < 1000:
+            self._accounts[name] = (now, account)
+        return account
+
+    async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
+        return await self._transactions.run(receive, events, self._known)
+
+
+async def _body(request: Request) -> bytes | None:
+    """The raw body; None if it is too long."""
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > MAX_BODY_BYTES:
+            return None
+    return bytes(chunks)
+
+
+def _refuse(status: int, message: str, *, retry_after: int | None = None) -> Response:
+    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
+    return JSONResponse({"error": message}, status_code=status, headers=headers)

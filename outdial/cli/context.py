@@ -1,0 +1,83 @@
+"""What nearly every command begins with: settings read, logs set up, the database open and its schema as it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from outdial.domain.errors import OutdialError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from outdial.clock import Clock
+    from outdial.settings import Settings
+    from outdial.storage.database import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class DatabaseUnavailable(OutdialError):
+    """The database cannot be reached or used. The message names it without its password."""
+
+    def __init__(self, shown_url: str, reason: str) -> None:
+        self.shown_url = shown_url
+        self.reason = reason
+        super().__init__(
+            f"The database {shown_url} cannot be used: {reason}. Check DATABASE_URL, and that the database is up "
+            "and lets you in."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    settings: Settings
+    clock: Clock
+    database: Database
+
+    def run(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`body(connection, …)` in a transaction."""
+        return self.database.run(body, *args, **kwargs)
+
+
+@contextmanager
+def open_context(*, check_schema: bool = True) -> Iterator[Context]:
+    """Raises `SettingsError`, `SchemaOutOfDate`, and `DatabaseUnavailable`, also for what happens inside the block."""
+    import sqlalchemy as sa
+
+    from outdial.clock import SystemClock
+    from outdial.observability import configure_logging
+    from outdial.settings import load_settings
+    from outdial.storage import migrate
+    from outdial.storage.database import Database, create_engine
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    clock = SystemClock()
+    engine = create_engine(settings.database_url)
+    try:
+        context = Context(settings=settings, clock=clock, database=Database(engine, clock))
+        if check_schema:
+            context.run(migrate.check)
+        yield context
+    except sa.exc.DBAPIError as error:
+        reason = _why_unusable(error)
+        if reason is None:
+            raise
+        raise DatabaseUnavailable(settings.shown_database_url, reason) from error
+    finally:
+        engine.dispose()
+
+
+def _why_unusable(error: sa.exc.DBAPIError) -> str | None:
+    """The first line of the driver's own words; None where the fault is rather ours."""
+    import sqlalchemy as sa
+
+    words = str(error.orig).strip()
+    is_no_database = "file is not a database" in words
+    if not is_no_database and not isinstance(error, sa.exc.OperationalError):
+        return None
+    return words.splitlines()[0].rstrip(". ") if words else "it gave no reason"

@@ -1,0 +1,18 @@
+"""`outdial run`: a worker."""
+
+from __future__ import annotations
+
+
+def run() -> None:
+    """Dial: claim contacts of running campaigns, place the calls, record the answers, until SIGTERM or Ctrl-C.
+
+    Several may run at once, on one machine or many: the database keeps them to the account's limits.
+
+    Example: OUTDIAL_PUBLIC_URL=https://calls.example.com outdial run
+    """
+    from outdial.bootstrap import make_worker
+    from outdial.cli.context import open_context
+
+    with open_context() as context:
+        worker = make_worker(context.settings, context.database, context.clock)
+        worker.run_forever()

@@ -1,0 +1,32 @@
+"""An account at a provider, as far as dialing cares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from outdial.domain.ids import AccountId
+from outdial.domain.pacing import Rate, Throttle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One row of `provider_configurations`. `blocked_countries` maps a country to the provider's reason."""
+
+    id: AccountId
+    name: str
+    adapter: str
+    base_url: str | None = None
+    api_key_ref: str | None = None
+    webhook_secret_ref: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    outbound_number: str | None = None
+    max_concurrent_calls: int
+    rate: Rate
+    throttle: Throttle = field(default_factory=Throttle)
+    rate_cursor_at: datetime | None = None
+    suspended_at: datetime | None = None
+    suspended_reason: str | None = None
+    blocked_countries: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,133 @@
+"""What happens to a contact when an attempt settles: called again, when, or final. Recomputed from all its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from outdial.domain.attempt import ErrorClass
+from outdial.domain.contact import ContactState, Stage
+from outdial.domain.settle import Outcome, Result
+
+MAX_CALLBACKS: Final = 2
+MAX_REQUEST_REJECTIONS: Final = 3
+BAD_NUMBER_REPORTS: Final = 2
+NOT_PLACED_DELAY: Final = timedelta(seconds=2)
+NOT_PLACED_DELAY_LIMIT: Final = timedelta(minutes=1)
+
+# Where the reason lies with us or with the account, the account waits, not the contact.
+AT_ONCE: Final = frozenset(
+    {ErrorClass.RELEASED, ErrorClass.RATE, ErrorClass.CALLER, ErrorClass.DESTINATION, ErrorClass.ACCOUNT}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """`delays` per outcome: the n-th retry after that outcome waits the n-th delay, later ones the last."""
+
+    max_attempts: int = 1
+    default_delay: timedelta = timedelta(hours=1)
+    delays: Mapping[Outcome, tuple[timedelta, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """A settled attempt, as far as the next step cares. `was_accepted`: the provider took the call. Instants aware UTC."""
+
+    outcome: Outcome
+    ended_at: datetime
+    was_accepted: bool = True
+    error_class: ErrorClass | None = None
+    error_code: str | None = None
+    result: str | None = None
+    callback_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextStep:
+    """Where the contact stands now. `next_attempt_at` and `stage` only mean something while it is pending."""
+
+    state: ContactState
+    attempts_count: int
+    final_reason: str | None = None
+    next_attempt_at: datetime | None = None
+    stage: Stage = Stage.FIRST
+
+
+def next_step(
+    history: Sequence[PastAttempt], policy: RetryPolicy, deadline: datetime | None = None
+) -> NextStep:
+    """The contact's next step; `history` is oldest first and not empty.
+
+    No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end).
+    """
+    last = history[-1]
+    count = sum(1 for attempt in history if attempt.outcome is not Outcome.NOT_PLACED)
+    final = _final(history, last)
+    if final is not None:
+        return NextStep(state=final[0], final_reason=final[1], attempts_count=count)
+    step = _again(history, last, count, policy)
+    if deadline is not None and step.next_attempt_at is not None and step.next_attempt_at >= deadline:
+        return NextStep(state=ContactState.EXPIRED, final_reason="deadline", attempts_count=count)
+    return step
+
+
+def _final(history: Sequence[PastAttempt], last: PastAttempt) -> tuple[ContactState, str] | None:
+    if last.outcome is Outcome.COMPLETED:
+        return ContactState.COMPLETED, last.result or "completed"
+    if last.outcome is Outcome.REFUSED:
+        return ContactState.REFUSED, "refused"
+    if last.result == Result.WRONG_NUMBER and last.outcome is Outcome.FAILED:
+        return ContactState.UNREACHABLE, "wrong_number"
+    # A number refused at the door is bad; one that only failed on the line must fail so twice: carriers report
+    # unanswered calls that way too.
+    if last.error_class is ErrorClass.NUMBER:
+        reports = sum(1 for attempt in history if attempt.error_class is ErrorClass.NUMBER)
+        if not last.was_accepted or reports >= BAD_NUMBER_REPORTS:
+            return ContactState.UNREACHABLE, last.error_code or "invalid_number"
+    rejections = sum(1 for attempt in history if attempt.error_class is ErrorClass.REQUEST)
+    if last.error_class is ErrorClass.REQUEST and rejections >= MAX_REQUEST_REJECTIONS:
+        return ContactState.UNREACHABLE, last.error_code or "request_rejected"
+    return None
+
+
+def _again(history: Sequence[PastAttempt], last: PastAttempt, count: int, policy: RetryPolicy) -> NextStep:
+    stage = Stage.RETRY if count else Stage.FIRST
+    if last.outcome is Outcome.NOT_PLACED:
+        due_at = last.ended_at + _not_placed_delay(history)
+        return NextStep(state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=stage)
+    callbacks = sum(1 for attempt in history if attempt.outcome is Outcome.CALLBACK)
+    granted = min(callbacks, MAX_CALLBACKS)
+    if count >= policy.max_attempts + granted:
+        return NextStep(state=ContactState.NOT_REACHED, final_reason=str(last.outcome), attempts_count=count)
+    if last.outcome is Outcome.CALLBACK and last.callback_at is not None:
+        due_at = max(last.callback_at, last.ended_at)
+        return NextStep(
+            state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.CALLBACK
+        )
+    due_at = last.ended_at + _delay(history, last.outcome, policy)
+    return NextStep(
+        state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.RETRY
+    )
+
+
+def _delay(history: Sequence[PastAttempt], outcome: Outcome, policy: RetryPolicy) -> timedelta:
+    delays = policy.delays.get(outcome)
+    if not delays:
+        return policy.default_delay
+    earlier = sum(1 for attempt in history if attempt.outcome is outcome) - 1
+    return delays[min(earlier, len(delays) - 1)]
+
+
+def _not_placed_delay(history: Sequence[PastAttempt]) -> timedelta:
+    if history[-1].error_class in AT_ONCE:
+        return timedelta()
+    in_a_row = 0
+    for attempt in reversed(history):
+        if attempt.outcome is not Outcome.NOT_PLACED:
+            break
+        in_a_row += 1
+    doublings: int = min(in_a_row - 1, 10)
+    return min(NOT_PLACED_DELAY * (1 << doublings), NOT_PLACED_DELAY_LIMIT)

@@ -1,0 +1,187 @@
+"""Time zones by name, and the calling zone of a number: where it rings, as far as windows care.
+
+Zone rules come from the `tzdata` package, never from the operating system, whose copy is often a year old and would
+open windows that the law has closed. The package's files are read when a zone is first asked for and then kept: they
+are data of this program, like its tables, and the only thing that this module reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
+
+from outdial.domain.phone_numbers import NumberPlan, plan_of
+
+# Names that tzdata still knows but that say no place: abbreviations mean different clocks to different people (CST is
+# Chicago, Havana and Shanghai), and "Factory" means that nobody has chosen.
+NOT_A_PLACE: Final = frozenset(
+    {"CET", "CST6CDT", "EET", "EST", "EST5EDT", "Factory", "HST", "MET", "MST", "MST7MDT", "PST8PDT", "WET"}
+)
+
+# Old names whose modern target, the zone that shares their clock, lies in another country.
+_COUNTRY_OF_OLD_NAME: Final[Mapping[str, str]] = {
+    "Africa/Asmera": "ER",
+    "Africa/Timbuktu": "ML",
+    "America/Coral_Harbour": "CA",
+    "America/Virgin": "VI",
+    "Antarctica/South_Pole": "AQ",
+    "Atlantic/Jan_Mayen": "SJ",
+    "Iceland": "IS",
+    "Pacific/Johnston": "UM",
+    "Pacific/Ponape": "FM",
+    "Pacific/Truk": "FM",
+    "Pacific/Yap": "FM",
+}
+
+
+class ZoneSource(StrEnum):
+    """What told us the calling zone."""
+
+    CONTACT = "contact"
+    NUMBER = "number"
+    DEFAULT = "default"
+    SCHEDULER = "scheduler"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallingZone:
+    """Candidate time zones, sorted; none means that the zone is unknown, which is closed at all times.
+
+    `country` is the number's own (ISO 3166 alpha-2), None where the number belongs to no place.
+    """
+
+    time_zones: tuple[str, ...]
+    country: str | None
+    source: ZoneSource
+
+    @property
+    def key(self) -> str:
+        """The same text for equal zones, in this and every later version: `number:IT:Europe/Rome,Europe/Vatican`."""
+        return f"{self.source}:{self.country or '-'}:{','.join(self.time_zones)}"
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The rules of a zone. Raises ValueError for a name that is unknown, misspelt in case, or no place."""
+    if name in NOT_A_PLACE:
+        raise ValueError(
+            f"{name!r} is an abbreviation, not a place: write a time zone such as 'America/New_York'"
+        )
+    if name not in _zone_names():
+        raise ValueError(
+            f"{name!r} is not a time zone: write a name from the IANA list, in its own upper and lower case, "
+            "such as 'Europe/Rome' or 'America/New_York'"
+        )
+    with (_tzdata() / "zoneinfo").joinpath(*name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+def is_zone_name(name: str) -> bool:
+    return name in _zone_names() and name not in NOT_A_PLACE
+
+
+def country_of_zone(name: str) -> frozenset[str]:
+    """The country in which the place that names the zone lies (ISO 3166 alpha-2); empty for UTC and the like.
+
+    Not every country that shares the clock: Europe/Berlin also tells the time in Oslo, but it is Germany's zone.
+    """
+    if name in _COUNTRY_OF_OLD_NAME:
+        return frozenset({_COUNTRY_OF_OLD_NAME[name]})
+    countries = _country_by_zone()
+    links = _links()
+    while name not in countries and name in links:
+        name = links[name]
+    return frozenset({countries[name]}) if name in countries else frozenset()
+
+
+def calling_zone_of(
+    number_e164: str, *, contact_time_zone: str | None = None, default_time_zone: str | None = None
+) -> CallingZone:
+    """Where a number rings: the contact's own zone, else the number's candidates, else the default, else unknown.
+
+    Several candidates stay several: callable only when all are open. The default serves only numbers of its own
+    country. A number that rings anywhere (toll-free, personal, satellite) is unknown unless the contact says where.
+    Raises ValueError for a zone name that is none.
+    """
+    plan = plan_of(number_e164)
+    country = plan.country if plan is not None and plan.has_place else None
+    if contact_time_zone:
+        return _contacts_own(contact_time_zone, country)
+    if plan is None or country is None:
+        return _UNKNOWN
+    prefix = _known_prefix(number_e164, plan)
+    if prefix is not None:
+        return _numbers_own(prefix, country)
+    return _by_default(default_time_zone, country)
+
+
+@lru_cache(maxsize=1024)
+def scheduler_zone(time_zone: str) -> CallingZone:
+    """The one zone of a campaign that was written without any: the scheduler's own."""
+    return CallingZone(time_zones=(zone(time_zone).key,), country=None, source=ZoneSource.SCHEDULER)
+
+
+_UNKNOWN: Final = CallingZone(time_zones=(), country=None, source=ZoneSource.UNKNOWN)
+
+
+def _known_prefix(number_e164: str, plan: NumberPlan) -> str | None:
+    # As `phonenumbers.timezone` does, without its second parse: landlines go by their longest known prefix, most
+    # mobiles and internet numbers by the country's code alone.
+    digits = number_e164[1 : 1 + TIMEZONE_LONGEST_PREFIX] if plan.is_geographic else plan.calling_code
+    for length in range(len(digits), 0, -1):
+        if digits[:length] in TIMEZONE_DATA:
+            return digits[:length]
+    return None
+
+
+@lru_cache(maxsize=8192)
+def _contacts_own(time_zone: str, country: str | None) -> CallingZone:
+    return CallingZone(time_zones=(zone(time_zone).key,), country=country, source=ZoneSource.CONTACT)
+
+
+@lru_cache(maxsize=8192)
+def _numbers_own(prefix: str, country: str) -> CallingZone:
+    return CallingZone(
+        time_zones=tuple(sorted(TIMEZONE_DATA[prefix])), country=country, source=ZoneSource.NUMBER
+    )
+
+
+@lru_cache(maxsize=8192)
+def _by_default(time_zone: str | None, country: str) -> CallingZone:
+    if time_zone is not None and country in country_of_zone(zone(time_zone).key):
+        return CallingZone(time_zones=(time_zone,), country=country, source=ZoneSource.DEFAULT)
+    return CallingZone(time_zones=(), country=country, source=ZoneSource.UNKNOWN)
+
+
+def _tzdata() -> Traversable:
+    return resources.files("tzdata")
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    return frozenset((_tzdata() / "zones").read_text("utf-8").split())
+
+
+@lru_cache(maxsize=1)
+def _country_by_zone() -> Mapping[str, str]:
+    """`zone.tab`: one country a zone. `zone1970.tab` lists all that share a clock, which is another question."""
+    lines = (_tzdata() / "zoneinfo" / "zone.tab").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    return {row[2]: row[0] for row in rows}
+
+
+@lru_cache(maxsize=1)
+def _links() -> Mapping[str, str]:
+    """Old name to modern name, from the `L TARGET NAME` lines of `tzdata.zi`."""
+    lines = (_tzdata() / "zoneinfo" / "tzdata.zi").read_text("utf-8").splitlines()
+    rows = [line.split() for line in lines if line.startswith("L ")]
+    return {row[2]: row[1] for row in rows}

@@ -1,0 +1,351 @@
+"""The claim: the one transaction in which contacts become attempts, under the lock of their account.
+
+The lock is a statement of its own and the open calls are counted in the next: folded into one, the count would use
+the snapshot from before the wait and pass the limit. Nothing is sent in here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from outdial.clock import Clock
+from outdial.domain.account import Account
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.contact import ContactState
+from outdial.domain.fair_share import Claimant, share
+from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
+from outdial.domain.order import Bucket, Plan, plan
+from outdial.domain.pacing import HORIZON, Slots, reserve
+from outdial.domain.permit import Permit, Reason, Refusal, zone_permit
+from outdial.engine.definitions import Definitions
+from outdial.storage import accounts, attempts, buckets, campaigns, contacts
+from outdial.storage.attempts import NewAttempt, OpenCalls
+from outdial.storage.campaigns import RunningCampaign
+from outdial.storage.contacts import DueContact
+
+# How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
+NOT_AFTER: Final = timedelta(seconds=15)
+# When to look again at a contact whose number has an open call: its end is not ours to know.
+BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
+# Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
+ROUNDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimSettings:
+    """`scheduler_time_zone` serves campaigns that were written without any zone."""
+
+    batch_size: int
+    scheduler_time_zone: str
+    new_call_id: Callable[[], CallId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedCall:
+    """An attempt that is ours to dial. `dial_at` is in seconds of the worker's monotonic clock."""
+
+    attempt_id: AttemptId
+    call_id: CallId
+    contact: DueContact
+    campaign_id: CampaignId
+    from_number: str
+    dial_at: float
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
+
+    `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more.
+    """
+
+    calls: Sequence[ClaimedCall] = ()
+    definitions: Mapping[CampaignId, CampaignDefinition] = field(default_factory=dict)
+    free_lines: int = 0
+    skipped: Mapping[Reason, int] = field(default_factory=dict)
+    held: Mapping[Reason, int] = field(default_factory=dict)
+    next_due_at: datetime | None = None
+    at: datetime | None = None
+    tolerance_seconds: float = 0.0
+    is_drained: bool = False
+    may_go_on: bool = False
+
+
+def claim(
+    connection: sa.Connection,
+    account_id: AccountId,
+    worker_id: WorkerId,
+    claim_id: str,
+    settings: ClaimSettings,
+    known: Definitions,
+    clock: Clock,
+) -> Claimed:
+    """Take what may be called now, as many as there are free lines and slots, and make attempts of them."""
+    account = accounts.lock(connection, account_id)
+    if account is None:
+        return Claimed()
+    before = clock.monotonic()
+    open_calls = attempts.count_open(connection, account_id)
+    # The database's instant, and the reading of our own clock that belongs to it.
+    moment = Moment(at=open_calls.at, read_at=(before + clock.monotonic()) / 2)
+    free = max(0, account.max_concurrent_calls - open_calls.total)
+    running = campaigns.running(connection, account_id, moment.at)
+    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
+    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
+    planned = _plan(connection, waiting, definitions, account, moment.at, settings, known)
+    found = Claimed(
+        at=moment.at,
+        free_lines=free,
+        held=dict(planned.held),
+        next_due_at=planned.next_due_at,
+        definitions=definitions,
+        tolerance_seconds=account.rate.tolerance().total_seconds(),
+        is_drained=not waiting and bool(running),
+    )
+    if not planned.due:
+        return found
+    blocked = _blocked(account, moment.at, free)
+    if blocked is not None:
+        return _held_by(found, *blocked)
+    wanted = min(free, settings.batch_size)
+    slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, wanted)
+    if not slots.instants:
+        return _held_by(found, Reason.RATE, (account.rate_cursor_at or moment.at) - HORIZON)
+    transaction = _Transaction(
+        connection=connection,
+        account=account,
+        worker_id=worker_id,
+        claim_id=claim_id,
+        settings=settings,
+        moment=moment,
+        planned=planned,
+        definitions=definitions,
+        revisions={campaign.id: campaign.revision for campaign in running},
+        slots=slots,
+        numbers=_caller_numbers(connection, definitions, account),
+    )
+    transaction.fill(running, open_calls)
+    return transaction.close(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One instant on two clocks: the database's, and our monotonic one."""
+
+    at: datetime
+    read_at: float
+
+    def monotonic(self, instant: datetime) -> float:
+        return self.read_at + (instant - self.at).total_seconds()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Transaction:
+    """What a claim has taken so far."""
+
+    connection: sa.Connection
+    account: Account
+    worker_id: WorkerId
+    claim_id: str
+    settings: ClaimSettings
+    moment: Moment
+    planned: Plan
+    definitions: Mapping[CampaignId, CampaignDefinition]
+    revisions: Mapping[CampaignId, int]
+    slots: Slots
+    numbers: Mapping[CampaignId, Sequence[str]]
+    slots_used: int = 0
+    calls: list[ClaimedCall] = field(default_factory=list)
+    skipped: Counter[Reason] = field(default_factory=Counter)
+    held: Counter[Reason] = field(default_factory=Counter)
+    read: set[CampaignId] = field(default_factory=set)
+
+    def fill(self, running: Sequence[RunningCampaign], open_calls: OpenCalls) -> None:
+        """Share the slots among the campaigns that have due contacts; what one cannot use goes to the others."""
+        left = {bucket.campaign_id for bucket in self.planned.due}
+        for campaign_id in sorted(left):
+            if not self.numbers[campaign_id]:
+                self.held[Reason.NO_CALLER_NUMBER] += 1
+                left.discard(campaign_id)
+        for _ in range(ROUNDS):
+            taken = Counter(call.campaign_id for call in self.calls)
+            claimants = [
+                Claimant(
+                    campaign_id=campaign.id,
+                    open_calls=open_calls.by_campaign.get(campaign.id, 0) + taken[campaign.id],
+                    weight=campaign.weight,
+                    priority=campaign.priority,
+                    limit=campaign.max_concurrent_calls,
+                )
+                for campaign in running
+                if campaign.id in left
+            ]
+            shares = {
+                c: n for c, n in share(len(self.slots.instants) - self.slots_used, claimants).items() if n
+            }
+            for claimant in claimants:
+                if claimant.limit is not None and claimant.open_calls >= claimant.limit:
+                    self.held[Reason.CAMPAIGN_LIMIT] += 1
+                    left.discard(claimant.campaign_id)
+            if not shares:
+                return
+            found = self._round(shares)
+            left -= {campaign_id for campaign_id, wanted in shares.items() if found[campaign_id] < wanted}
+
+    def _round(self, shares: Mapping[CampaignId, int]) -> Counter[CampaignId]:
+        """Take, insert, move. Returns how many contacts were found per campaign, called or passed over."""
+        due = [bucket for bucket in self.planned.due if bucket.campaign_id in shares]
+        found = contacts.take_due(self.connection, due, shares, self.moment.at)
+        self.read.update(shares)
+        passed_over = {
+            contact.id: reason for contact in found if (reason := self._why_not(contact)) is not None
+        }
+        callable_now = [contact for contact in found if contact.id not in passed_over]
+        inserted = self._insert(callable_now)
+        # Another account took the number between our look and our insert, or it stands twice in this batch.
+        passed_over |= {
+            contact.id: Reason.NUMBER_BUSY for contact in callable_now if contact.id not in inserted
+        }
+        contacts.begin_attempts(self.connection, list(inserted))
+        contacts.move(
+            self.connection, [self._moved(contact_id, why) for contact_id, why in passed_over.items()]
+        )
+        self.skipped.update(passed_over.values())
+        return Counter(contact.campaign_id for contact in found)
+
+    def _why_not(self, contact: DueContact) -> Reason | None:
+        if contact.is_excluded:
+            return Reason.EXCLUDED
+        if contact.call_before is not None and contact.call_before <= self.moment.at:
+            return Reason.DEADLINE
+        return Reason.NUMBER_BUSY if contact.is_busy else None
+
+    def _moved(
+        self, contact_id: ContactId, reason: Reason
+    ) -> tuple[ContactId, ContactState, str | None, datetime | None]:
+        if reason is Reason.EXCLUDED:
+            return contact_id, ContactState.EXCLUDED, "exclusion_list", None
+        if reason is Reason.DEADLINE:
+            return contact_id, ContactState.EXPIRED, "deadline", None
+        return contact_id, ContactState.PENDING, None, self.moment.at + BUSY_NUMBER_DELAY
+
+    def _insert(self, callable_now: Sequence[DueContact]) -> Mapping[ContactId, AttemptId]:
+        if not callable_now:
+            return {}
+        slots = self.slots.instants[self.slots_used : self.slots_used + len(callable_now)]
+        self.slots_used += len(callable_now)
+        new = [self._attempt(contact, dial_at) for contact, dial_at in zip(callable_now, slots, strict=True)]
+        inserted = attempts.insert(
+            self.connection, new, claim_id=self.claim_id, worker_id=self.worker_id, at=self.moment.at
+        )
+        for contact, attempt in zip(callable_now, new, strict=True):
+            if contact.id in inserted:
+                self.calls.append(
+                    ClaimedCall(
+                        attempt_id=inserted[contact.id],
+                        call_id=attempt.call_id,
+                        contact=contact,
+                        campaign_id=contact.campaign_id,
+                        from_number=attempt.from_number,
+                        dial_at=self.moment.monotonic(attempt.dial_at),
+                        not_after=attempt.not_after,
+                    )
+                )
+        return inserted
+
+    def _attempt(self, contact: DueContact, dial_at: datetime) -> NewAttempt:
+        permit = self.planned.permits[contact.campaign_id, contact.calling_zone_id]
+        dial_at = max(dial_at, self.moment.at)
+        ends = (dial_at + NOT_AFTER, permit.until, contact.call_before)
+        numbers = self.numbers[contact.campaign_id]
+        return NewAttempt(
+            contact_id=contact.id,
+            campaign_id=contact.campaign_id,
+            campaign_revision=self.revisions[contact.campaign_id],
+            account_id=self.account.id,
+            phone_number=contact.phone_number,
+            from_number=numbers[contact.id % len(numbers)],
+            attempt_number=contact.attempts_count + 1,
+            call_id=self.settings.new_call_id(),
+            dial_at=dial_at,
+            not_after=min(end for end in ends if end is not None),
+            permit=permit.facts(self.moment.at),
+        )
+
+    def close(self, found: Claimed) -> Claimed:
+        """Write the cursor and the hints, and say what was done."""
+        cursor = self.slots.cursor_after(self.slots_used)
+        if cursor is not None and self.slots.interval:
+            accounts.move_cursor(self.connection, self.account.id, cursor)
+        read = [bucket for bucket in self.planned.due if bucket.campaign_id in self.read]
+        buckets.refresh(self.connection, read)
+        # Slots were left although contacts were passed over, or every slot of this batch was used: look again at once.
+        is_full = self.slots_used == len(self.slots.instants)
+        return replace(
+            found,
+            calls=tuple(self.calls),
+            skipped=dict(self.skipped),
+            held=dict(Counter(found.held) + self.held),
+            may_go_on=bool(self.calls or self.skipped) and (is_full or bool(self.skipped)),
+        )
+
+
+def _plan(
+    connection: sa.Connection,
+    waiting: Sequence[Bucket],
+    definitions: Mapping[CampaignId, CampaignDefinition],
+    account: Account,
+    at: datetime,
+    settings: ClaimSettings,
+    known: Definitions,
+) -> Plan:
+    zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting})
+    answers: dict[tuple[CampaignId, CallingZoneId], Permit | Refusal] = {}
+
+    def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
+        key = (campaign_id, zone_id)
+        if key not in answers:
+            answers[key] = zone_permit(
+                definitions[campaign_id],
+                zones[zone_id],
+                at,
+                scheduler_time_zone=settings.scheduler_time_zone,
+                blocked_countries=account.blocked_countries,
+            )
+        return answers[key]
+
+    return plan(waiting, permit_of, at)
+
+
+def _blocked(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
+    if account.suspended_at is not None:
+        return Reason.ACCOUNT_SUSPENDED, None
+    not_before = account.throttle.not_before
+    if not_before is not None and not_before > at:
+        return Reason.ACCOUNT_BACKING_OFF, not_before
+    return (Reason.LINES_BUSY, None) if free == 0 else None
+
+
+def _held_by(found: Claimed, reason: Reason, until: datetime | None) -> Claimed:
+    """The whole account is held: its due buckets wait for `until`, or for a wake-up."""
+    instants = [instant for instant in (found.next_due_at, until) if instant is not None]
+    held = {**found.held, reason: found.held.get(reason, 0) + 1}
+    return replace(found, held=held, next_due_at=min(instants, default=None))
+
+
+def _caller_numbers(
+    connection: sa.Connection, definitions: Mapping[CampaignId, CampaignDefinition], account: Account
+) -> dict[CampaignId, Sequence[str]]:
+    resting = accounts.resting_numbers(connection, account.id)
+    default = (account.outbound_number,) if account.outbound_number else ()
+    return {
+        campaign_id: [n for n in (definition.caller_numbers or default) if n not in resting]
+        for campaign_id, definition in definitions.items()
+    }

@@ -1,0 +1,48 @@
+"""Campaign definitions and calling zones, read once per revision and kept: a pass over many campaigns reads none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.ids import CallingZoneId, CampaignId
+from outdial.domain.zones import CallingZone
+from outdial.storage import calling_zones, campaigns
+
+
+class Definitions:
+    """Safe to share by the threads of one process: an entry never changes, it is only replaced by a newer one."""
+
+    def __init__(self) -> None:
+        self._campaigns: dict[CampaignId, tuple[int, CampaignDefinition]] = {}
+        self._zones: dict[CallingZoneId, CallingZone] = {}
+
+    def of_campaigns(
+        self, connection: sa.Connection, revisions: dict[CampaignId, int]
+    ) -> dict[CampaignId, CampaignDefinition]:
+        """The definitions at exactly these revisions or newer ones."""
+        stale = [
+            campaign_id
+            for campaign_id, revision in revisions.items()
+            if self._campaigns.get(campaign_id, (-1, None))[0] < revision
+        ]
+        if stale:
+            for campaign_id, campaign in campaigns.load(connection, stale).items():
+                self._campaigns[campaign_id] = (campaign.revision, campaign.definition)
+        return {campaign_id: self._campaigns[campaign_id][1] for campaign_id in revisions}
+
+    def current(
+        self, connection: sa.Connection, ids: Collection[CampaignId]
+    ) -> dict[CampaignId, CampaignDefinition]:
+        """The definitions as they stand now."""
+        return self.of_campaigns(connection, campaigns.revisions(connection, ids))
+
+    def of_zones(
+        self, connection: sa.Connection, ids: Collection[CallingZoneId]
+    ) -> dict[CallingZoneId, CallingZone]:
+        missing = [zone_id for zone_id in ids if zone_id not in self._zones]
+        if missing:
+            self._zones.update(calling_zones.load(connection, missing))
+        return {zone_id: self._zones[zone_id] for zone_id in ids}

@@ -1,0 +1,180 @@
+"""Dials claimed calls: waits for each one's slot, asks the last check, sends, and hands the answer to be recorded.
+
+No transaction is open while a request is under way, and hundreds are. Nothing here decides what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from outdial.clock import Clock
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.errors import InDoubt, TelephonyProviderError
+from outdial.domain.ids import AccountId, AttemptId, WorkerId
+from outdial.domain.script import render
+from outdial.engine.claim import ClaimedCall
+from outdial.engine.definitions import Definitions
+from outdial.engine.group_commit import GroupCommit
+from outdial.engine.record import Answer, Dialed, Released, apply_effects, has_effects, record
+from outdial.engine.transactions import Transactions
+from outdial.storage import attempts
+from outdial.telephony.caller import Caller
+from outdial.telephony.protocol import OutboundCallRequest, OutboundCallResponse
+
+log = logging.getLogger("outdial.dial")
+
+# How old the last check may be when the bytes leave: a stop that has waited this long is a stop.
+LAST_CHECK_MAX_AGE_SECONDS: Final = 0.1
+# How long before its slot a call asks for the last check: time for a commit.
+CHECK_LEAD_SECONDS: Final = 0.03
+CHECK_AGAIN_AT_MOST: Final = 5
+# A call that could not leave this long after its slot is given back: others will think us dead.
+UNSENT_PATIENCE_SECONDS: Final = 5.0
+# A machine that does not reach the database cannot record: it must not go on piling up answers.
+UNRECORDED_LIMIT: Final = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialResult:
+    """What came of one call."""
+
+    call: ClaimedCall
+    answer: Answer
+
+
+class Dialer:
+    """Dials for one account. Calls of any number of claims may be under way at once."""
+
+    def __init__(
+        self,
+        *,
+        account_id: AccountId,
+        worker_id: WorkerId,
+        caller: Caller,
+        callback_url: str,
+        transactions: Transactions,
+        known: Definitions,
+        clock: Clock,
+    ) -> None:
+        self._account_id = account_id
+        self._worker_id = worker_id
+        self._caller = caller
+        self._callback_url = callback_url
+        self._transactions = transactions
+        self._known = known
+        self._clock = clock
+        self._stopping = False
+        self._had_trouble = True
+        self._checks: GroupCommit[AttemptId, tuple[bool, float]] = GroupCommit(
+            self._check, limit=UNRECORDED_LIMIT
+        )
+        self._records: GroupCommit[Dialed, None] = GroupCommit(self._record, limit=UNRECORDED_LIMIT)
+
+    def stop(self) -> None:
+        """Send nothing more: calls that wait for their slot are given back, those under way are finished."""
+        self._stopping = True
+
+    async def dial(
+        self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
+    ) -> DialResult:
+        """One call, from its slot to its recorded answer."""
+        answer = await self._dial(call, definition, tolerance_seconds)
+        dialed = Dialed(
+            attempt_id=call.attempt_id,
+            account_id=self._account_id,
+            campaign_id=call.campaign_id,
+            to=call.contact.phone_number,
+            from_number=call.from_number,
+            answer=answer,
+        )
+        await self._records.submit(dialed)
+        return DialResult(call=call, answer=answer)
+
+    async def _dial(
+        self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
+    ) -> Answer:
+        await self._sleep_until(call.dial_at - CHECK_LEAD_SECONDS)
+        if self._stopping or not await self._may_leave(call, tolerance_seconds):
+            return Released()
+        request = request_for(call, definition, self._callback_url)
+        try:
+            return await self._caller.start(request)
+        except TelephonyProviderError as error:
+            log.warning("Telephony provider failure: %s: %s", type(error).__name__, error, extra=_names(call))
+            return error
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # A provider object of the host's own may raise anything: the call may have been placed.
+            log.exception("Telephony provider failure: %s", type(error).__name__, extra=_names(call))
+            return InDoubt(f"{type(error).__name__} from the provider object")
+
+    async def _may_leave(self, call: ClaimedCall, tolerance_seconds: float) -> bool:
+        may_send, checked_at = await self._checks.submit(call.attempt_id)
+        await self._sleep_until(call.dial_at)
+        for _ in range(CHECK_AGAIN_AT_MOST):
+            if not may_send or self._stopping:
+                return False
+            now = self._clock.monotonic()
+            if now - call.dial_at > min(tolerance_seconds, UNSENT_PATIENCE_SECONDS):
+                return False
+            if now - checked_at <= LAST_CHECK_MAX_AGE_SECONDS:
+                return True
+            checked_at = self._clock.monotonic()
+            may_send = call.attempt_id in await self._transactions.run(
+                attempts.last_check, [call.attempt_id], self._worker_id, already_sent=True
+            )
+        return False
+
+    async def _check(self, ids: Sequence[AttemptId]) -> Sequence[tuple[bool, float]]:
+        # Its age counts from before the statement: a stop committed while it runs may not have been seen.
+        checked_at = self._clock.monotonic()
+        allowed = await self._transactions.run(attempts.last_check, ids, self._worker_id)
+        return [(attempt_id in allowed, checked_at) for attempt_id in ids]
+
+    async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
+        await self._transactions.run(record, dialed, self._known)
+        has_trouble = any(has_effects(one) for one in dialed)
+        is_over = self._had_trouble and any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
+        if has_trouble or is_over:
+            self._had_trouble = has_trouble
+            for sentence in await self._transactions.run(apply_effects, self._account_id, dialed):
+                log.warning(sentence)
+        return [None] * len(dialed)
+
+    async def _sleep_until(self, monotonic: float) -> None:
+        seconds = monotonic - self._clock.monotonic()
+        if seconds > 0:
+            await self._clock.sleep_async(seconds)
+
+
+def request_for(call: ClaimedCall, definition: CampaignDefinition, callback_url: str) -> OutboundCallRequest:
+    """What is asked of the provider for this call. The contact's attributes never replace our own ids."""
+    contact = call.contact
+    words = {**contact.attributes, "name": contact.name, "external_contact_id": contact.external_contact_id}
+    own = {"campaign_id": str(call.campaign_id), "contact_id": str(contact.id), "call_id": call.call_id}
+    if contact.external_contact_id is not None:
+        own["external_contact_id"] = contact.external_contact_id
+    intro = definition.script.intro
+    return OutboundCallRequest(
+        call_id=call.call_id,
+        to=contact.phone_number,
+        from_number=call.from_number,
+        callback_url=callback_url,
+        language=contact.language or definition.language,
+        intro_script=None if intro is None else render(intro, words),
+        questions=definition.script.questions,
+        metadata={**contact.attributes, **own},
+        not_after=call.not_after,
+        ring_timeout_seconds=definition.call.ring_timeout_seconds,
+        max_duration_seconds=definition.call.max_duration_seconds,
+        machine_detection=str(definition.call.machine),
+    )
+
+
+def _names(call: ClaimedCall) -> dict[str, object]:
+    return {"call_id": call.call_id, "attempt_id": call.attempt_id, "campaign_id": call.campaign_id}

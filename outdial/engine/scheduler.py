@@ -1,0 +1,299 @@
+"""A pass: claim, dial, record, for one account; and `SchedulerService`, which runs one for whoever calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from outdial.clock import Clock, SystemClock
+from outdial.domain.account import Account
+from outdial.domain.attempt import AttemptState
+from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderError
+from outdial.domain.answers import meaning_of
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.engine.call_ids import call_id_factory
+from outdial.engine.claim import Claimed, ClaimSettings, claim
+from outdial.engine.definitions import Definitions
+from outdial.engine.dial import Dialer, DialResult
+from outdial.engine.reconcile import reconcile
+from outdial.engine.transactions import Transactions
+from outdial.engine.upkeep import keep_up
+from outdial.storage import accounts, workers
+from outdial.storage.database import Database, database_now
+from outdial.telephony.caller import Caller, caller_for
+from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
+from outdial.telephony.transport import AsyncTransport
+
+log = logging.getLogger("outdial.scheduler")
+
+MAX_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
+    """`callback_url` is where the provider sends its events; `timezone` serves campaigns that were written without any
+    zone; `account` names the account to dial for, and may be left out where there is only one.
+    """
+
+    callback_url: str
+    batch_size: int = 25
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.callback_url.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"callback_url is {self.callback_url!r}: it must be an http:// or https:// URL that the provider reaches."
+            )
+        if not 1 <= self.batch_size <= MAX_BATCH:
+            raise SettingsError(f"batch_size is {self.batch_size}: it must be from 1 to {MAX_BATCH}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledAttempt:
+    """One attempt of a pass. `state` is `accepted`, `in_doubt` or `ended`; `error` says why it was not accepted."""
+
+    attempt_id: AttemptId
+    call_id: CallId
+    contact_id: ContactId
+    campaign_id: CampaignId
+    state: AttemptState
+    provider_call_id: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerRunResult:
+    """What a pass did.
+
+    `skipped` counts contacts passed over by reason, `held` groups of due contacts (and whole accounts or campaigns)
+    that wait, by reason. `capacity` is the free lines that it found. `next_due_at` (aware UTC): when something comes
+    due by itself; None: only an event or a person can change that.
+    """
+
+    scheduled: Sequence[ScheduledAttempt] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
+    capacity: int = 0
+    capacity_used_up: bool = False
+    next_due_at: datetime | None = None
+
+
+class Lane:
+    """Claims and dials for one account on behalf of one worker."""
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        worker_id: WorkerId,
+        caller: Caller,
+        callback_url: str,
+        claim_settings: ClaimSettings,
+        transactions: Transactions,
+        known: Definitions,
+        clock: Clock,
+    ) -> None:
+        self.account = account
+        self.caller = caller
+        self._worker_id = worker_id
+        self._settings = claim_settings
+        self._transactions = transactions
+        self._known = known
+        self._clock = clock
+        self._dialer = Dialer(
+            account_id=account.id,
+            worker_id=worker_id,
+            caller=caller,
+            callback_url=callback_url,
+            transactions=transactions,
+            known=known,
+            clock=clock,
+        )
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._dialer.stop()
+
+    async def claim(self) -> Claimed:
+        """One claim, with the upkeep of the account's campaigns where nothing is left to claim."""
+        claimed = await self._transactions.run(
+            claim,
+            self.account.id,
+            self._worker_id,
+            self._settings.new_call_id(),
+            self._settings,
+            self._known,
+            self._clock,
+        )
+        return claimed
+
+    async def keep_up(self) -> None:
+        """Begin, end and complete campaigns."""
+        for campaign_id in await self._transactions.run(keep_up, self.account.id):
+            log.info("campaign %s is completed", campaign_id, extra={"campaign_id": campaign_id})
+
+    def dial(self, claimed: Claimed) -> list[asyncio.Task[DialResult]]:
+        """Start dialing what was claimed; each task ends when its answer is recorded."""
+        return [
+            asyncio.create_task(
+                self._dialer.dial(call, claimed.definitions[call.campaign_id], claimed.tolerance_seconds)
+            )
+            for call in claimed.calls
+        ]
+
+
+class SchedulerService:
+    """One pass over one account, for a worker process of one's own: call `run` as often as you like, from anywhere.
+
+    `session_factory` only lends its engine: the pass has short transactions of its own. `clock`, `new_call_id` and the
+    provider are injected.
+    """
+
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        telephony_provider: TelephonyProvider,
+        settings: SchedulerSettings,
+        *,
+        clock: Clock | None = None,
+        new_call_id: Callable[[], CallId] | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._database = Database(engine_of(session_factory), self._clock)
+        self._provider = telephony_provider
+        self._settings = settings
+        self._new_call_id = new_call_id or call_id_factory(self._clock)
+        self._known = Definitions()
+
+    def run(self) -> SchedulerRunResult:
+        """Claim what may be called now, place the calls, record the answers.
+
+        Raises `NotFound` when the account is missing; provider failures are recorded and logged, not raised.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._pass())
+        # Called from inside an event loop: the pass has a loop of its own, so it needs a thread of its own.
+        found: list[SchedulerRunResult] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(asyncio.run(self._pass()))
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="outdial-pass")
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    async def _pass(self) -> SchedulerRunResult:
+        transactions = Transactions(self._database)
+        account = await transactions.run(_only_account, self._settings.account)
+        worker_id = await transactions.run(_start_worker, "pass")
+        try:
+            async with AsyncTransport() as transport:
+                caller = caller_for(self._provider, transport, None)
+                lane = Lane(
+                    account=account,
+                    worker_id=worker_id,
+                    caller=caller,
+                    callback_url=self._settings.callback_url,
+                    claim_settings=ClaimSettings(
+                        batch_size=self._settings.batch_size,
+                        scheduler_time_zone=self._settings.timezone.key,
+                        new_call_id=self._new_call_id,
+                    ),
+                    transactions=transactions,
+                    known=self._known,
+                    clock=self._clock,
+                )
+                await reconcile(transactions, {account.id: caller}, self._known)
+                await lane.keep_up()
+                claimed = await lane.claim()
+                results = await asyncio.gather(*lane.dial(claimed))
+                await lane.keep_up()
+        finally:
+            await transactions.run(_stop_worker, worker_id)
+        return result_of(claimed, results)
+
+
+def result_of(claimed: Claimed, results: Sequence[DialResult]) -> SchedulerRunResult:
+    """What a pass tells of itself."""
+    return SchedulerRunResult(
+        scheduled=tuple(_scheduled(result) for result in results),
+        skipped={str(reason): count for reason, count in claimed.skipped.items()},
+        held={str(reason): count for reason, count in claimed.held.items()},
+        capacity=claimed.free_lines,
+        capacity_used_up=len(claimed.calls) >= claimed.free_lines,
+        next_due_at=claimed.next_due_at,
+    )
+
+
+def engine_of(session_factory: sessionmaker[Session]) -> sa.Engine:
+    """The engine behind a session factory. Raises `SettingsError` if it is bound to none."""
+    with session_factory() as session:
+        bind = session.get_bind()
+    if isinstance(bind, sa.Connection):
+        return bind.engine
+    return bind
+
+
+def _scheduled(result: DialResult) -> ScheduledAttempt:
+    call, answer = result.call, result.answer
+    state = AttemptState.ENDED
+    error: str | None = "released"
+    provider_call_id: str | None = None
+    if isinstance(answer, OutboundCallResponse):
+        state, error, provider_call_id = AttemptState.ACCEPTED, None, str(answer.provider_call_id)
+    elif isinstance(answer, TelephonyProviderError):
+        state = AttemptState.IN_DOUBT if meaning_of(answer).ending is None else AttemptState.ENDED
+        error = f"{type(answer).__name__}: {answer}"
+    return ScheduledAttempt(
+        attempt_id=call.attempt_id,
+        call_id=call.call_id,
+        contact_id=call.contact.id,
+        campaign_id=call.campaign_id,
+        state=state,
+        provider_call_id=provider_call_id,
+        error=error,
+    )
+
+
+def _only_account(connection: sa.Connection, name: str | None) -> Account:
+    if name is not None:
+        account = accounts.by_name(connection, name)
+        if account is None:
+            raise NotFound("account", name, "Make it with `outdial account set`.")
+        return account
+    found = accounts.all_accounts(connection)
+    if not found:
+        raise NotFound("account", "default", "Make one with `outdial account set`.")
+    if len(found) > 1:
+        names = ", ".join(account.name for account in found)
+        raise SettingsError(
+            f"There are several accounts ({names}): name one in SchedulerSettings(account=…)."
+        )
+    return found[0]
+
+
+def _start_worker(connection: sa.Connection, name: str) -> WorkerId:
+    return workers.start(connection, name, database_now(connection))
+
+
+def _stop_worker(connection: sa.Connection, worker_id: WorkerId) -> None:
+    workers.stop(connection, worker_id, database_now(connection))

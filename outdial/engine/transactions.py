@@ -1,0 +1,33 @@
+"""Runs transactions for the event loop: inline in a single pass, in threads in a worker that must not stand still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from outdial.storage.database import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Transactions:
+    """`threads` None: run in the caller's own thread (an in-memory SQLite lives in one thread only)."""
+
+    def __init__(self, database: Database, threads: ThreadPoolExecutor | None = None) -> None:
+        self.database = database
+        self._threads = threads
+
+    async def run(
+        self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """`body(connection, …)` in a transaction of its own."""
+        if self._threads is None:
+            return self.database.run(body, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: self.database.run(body, *args, **kwargs)
+        )

@@ -1,0 +1,135 @@
+"""A campaign's definition in the shape of its file, and what is other between two of them, in the file's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.windows import DAY_NAMES, format_minute
+from outdial.operations.campaign_file import FORMAT
+from outdial.operations.checked_table import path_to, shown
+from outdial.operations.file_values import SECONDS_PER_UNIT
+
+NOT_SET: Final = "not set"
+
+
+def to_document(definition: CampaignDefinition) -> dict[str, Any]:
+    """The inverse of `campaign_file.read_campaign`: what a file with this definition holds. What is not set is left out."""
+    call = definition.call
+    retry = definition.retry
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "name": definition.name,
+        "purpose": str(definition.purpose),
+        "default_time_zone": definition.default_time_zone,
+        "language": definition.language,
+        "max_concurrent_calls": definition.max_concurrent_calls,
+        "weight": definition.weight,
+        "priority": definition.priority,
+        "countries": list(definition.countries) or None,
+        "starts_at": definition.starts_at,
+        "ends_at": definition.ends_at,
+        "when_empty": str(definition.when_empty),
+        "closed_dates": sorted(definition.window.closed_dates) or None,
+        "call": {
+            "account": definition.account,
+            "from": list(definition.caller_numbers) or None,
+            "ring_timeout_seconds": call.ring_timeout_seconds,
+            "max_duration_seconds": call.max_duration_seconds,
+            "machine": str(call.machine),
+            "result_timeout_seconds": call.result_timeout_seconds,
+            "completed_after_seconds": call.completed_after_seconds,
+        },
+        "windows": [
+            {
+                "days": _days(window.days),
+                "start": format_minute(window.start_minute),
+                "end": format_minute(window.end_minute),
+            }
+            for window in definition.window.weekly
+        ]
+        or None,
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "retry_interval_minutes": retry.default_delay / timedelta(minutes=1),
+            **{str(outcome): [_wait(delay) for delay in delays] for outcome, delays in retry.delays.items()},
+        },
+        "script": {
+            "intro": definition.script.intro,
+            "questions": [
+                {"text": question.text, "answer_type": str(question.answer_type)}
+                for question in definition.script.questions
+            ]
+            or None,
+        },
+    }
+    kept: dict[str, Any] = _without_none(document)
+    return kept
+
+
+def describe_changes(old: CampaignDefinition, new: CampaignDefinition) -> list[str]:
+    """One line for each key whose value is another, in the file's order: `retry.max_attempts: 3 → 5`."""
+    before = dict(_leaves(to_document(old), ""))
+    after = dict(_leaves(to_document(new), ""))
+    keys = [*after, *(key for key in before if key not in after)]
+    return [
+        f"{key}: {before.get(key, NOT_SET)} → {after.get(key, NOT_SET)}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _days(days: frozenset[int]) -> list[str]:
+    """Days as ranges where three or more stand in a row."""
+    ranges: list[list[int]] = []
+    for day in sorted(days):
+        if ranges and ranges[-1][-1] == day - 1:
+            ranges[-1].append(day)
+        else:
+            ranges.append([day])
+    written: list[str] = []
+    for run in ranges:
+        names = [DAY_NAMES[day] for day in run]
+        written += [f"{names[0]}-{names[-1]}"] if len(names) > 2 else names
+    return written
+
+
+def _wait(delay: timedelta) -> str:
+    seconds = int(delay.total_seconds())
+    unit, length = next(
+        (unit, length) for unit, length in reversed(SECONDS_PER_UNIT.items()) if seconds % length == 0
+    )
+    return f"{seconds // length}{unit}"
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return value
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _leaves(one, path_to(path, key))
+    elif _is_list_of_tables(value):
+        for number, one in enumerate(value, 1):
+            yield from _leaves(one, f"{path}[{number}]")
+    else:
+        yield path, _leaf(value)
+
+
+def _is_list_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_leaf(one) for one in value) + "]"
+    return value if isinstance(value, str) else shown(value)

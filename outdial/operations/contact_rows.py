@@ -1,0 +1,252 @@
+"""A row of a contact file becomes a new contact or a rejection with its reason. Pure: it knows no file and no database.
+
+A row is taken whole or not at all: one cell that cannot be understood rejects it, for what it meant may have been that
+this person must not be called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Final
+
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.phone_numbers import InvalidPhoneNumber, PhoneNumber, normalize
+from outdial.domain.zones import CallingZone, calling_zone_of
+from outdial.operations.delimited_file import Row, UnreadableFile, columns_named
+from outdial.operations.rejections import REJECTION_COLUMNS, Rejection
+from outdial.storage.new_contacts import NewContact
+
+# In the order in which `ContactRows.read` takes them apart.
+COLUMNS: Final = (
+    "external_contact_id",
+    "phone_number",
+    "email",
+    "name",
+    "language",
+    "time_zone",
+    "priority",
+    "has_prior_consent",
+    "do_not_call",
+)
+REQUIRED: Final = "phone_number"
+
+# In characters; more is a cell that slipped into another column, or a quotation mark that was never closed.
+LONGEST: Final[Mapping[str, int]] = {
+    "external_contact_id": 200,
+    "phone_number": 60,
+    "email": 200,
+    "name": 200,
+    "language": 35,
+    "time_zone": 60,
+    "priority": 20,
+    "has_prior_consent": 20,
+    "do_not_call": 20,
+}
+_LONGEST_OF_ANY: Final = min(LONGEST.values())
+LONGEST_ATTRIBUTE_NAME: Final = 200
+# Names and values together, in bytes of UTF-8: they go out with every call.
+LARGEST_ATTRIBUTES_BYTES: Final = 8 * 1024
+
+PRIORITIES: Final = range(-1000, 1001)
+
+WORDS: Final[Mapping[str, bool]] = {
+    "": False,
+    "0": False,
+    "no": False,
+    "false": False,
+    "1": True,
+    "yes": True,
+    "true": True,
+    "x": True,
+}
+
+_PRIORITY: Final = re.compile(r"[+-]?[0-9]{1,5}")
+# The shape of a BCP 47 tag, with the underscore that many programs write in place of the hyphen.
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
+
+
+class Header:
+    """Which column stands where. Raises UnreadableFile for a header that cannot be right."""
+
+    def __init__(self, row: Row, file_name: str) -> None:
+        self.cells = tuple(row.cells)
+        self.width = len(row.cells)
+        names = [_column_name(cell) for cell in row.cells]
+        fault = _fault_of_header(names, row)
+        if fault is not None:
+            raise UnreadableFile(file_name, fault)
+        # A column that is absent is read from the empty cell that `ContactRows` puts after the last one.
+        self.places = tuple(names.index(column) if column in names else self.width for column in COLUMNS)
+        self.attributes = tuple(
+            (name, place)
+            for place, name in enumerate(names)
+            if name and name not in COLUMNS and name not in REJECTION_COLUMNS
+        )
+        self.unnamed = tuple(place for place, name in enumerate(names) if not name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRules:
+    """What a campaign asks of its contacts. `countries` empty: any."""
+
+    default_time_zone: str | None = None
+    countries: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, definition: CampaignDefinition) -> RowRules:
+        return cls(
+            default_time_zone=definition.default_time_zone,
+            countries=frozenset(country.upper() for country in definition.countries),
+        )
+
+
+class ContactRows:
+    """Reads rows under one header and the rules of one campaign."""
+
+    def __init__(self, header: Header, rules: RowRules) -> None:
+        self._header = header
+        self._rules = rules
+        self._known: Callable[[Sequence[str]], tuple[str, ...]] = itemgetter(*header.places)
+        names = sum(len(name.encode()) for name, _ in header.attributes)
+        self._attribute_bytes_left = LARGEST_ATTRIBUTES_BYTES - names
+
+    def read(self, row: Row) -> NewContact | Rejection:
+        try:
+            if row.fault is not None:
+                raise _Unfit(None, None, row.fault)
+            return self._contact(row)
+        except _Unfit as unfit:
+            return Rejection(
+                line=row.line,
+                column=unfit.column,
+                value=unfit.value,
+                reason=unfit.reason,
+                cells=row.cells,
+            )
+
+    def _contact(self, row: Row) -> NewContact:
+        cells = self._fitted(row.cells)
+        known = self._known(cells)
+        if max(map(len, known)) > _LONGEST_OF_ANY:
+            _check_lengths(known)
+        external_id, text, email, name, language, time_zone, priority, consent, do_not_call = map(str.strip, known)
+        number = self._number(text)
+        return NewContact(
+            row.line,
+            external_id or None,
+            f"id:{external_id}" if external_id else f"tel:{number.e164}",
+            number.e164,
+            email or None,
+            name or None,
+            _language(language) if language else None,
+            self._attributes(cells) if self._header.attributes else {},
+            _truth("has_prior_consent", consent) if consent else False,
+            self._zone(number, time_zone),
+            _priority(priority) if priority else 0,
+            _truth("do_not_call", do_not_call) if do_not_call else False,
+        )
+
+    def _fitted(self, cells: list[str]) -> list[str]:
+        """As many cells as the header has, and an empty one behind them."""
+        header = self._header
+        if len(cells) > header.width:
+            # What spreadsheets write behind the last column of a sheet is empty.
+            if any(cells[header.width :]):
+                raise _Unfit(None, None, f"has {len(cells)} cells, where the header has {header.width} columns")
+            cells = cells[: header.width]
+        for place in header.unnamed:
+            if place < len(cells) and cells[place]:
+                raise _Unfit(None, None, f"has a value in column {place + 1}, which the header gives no name")
+        return [*cells, *[""] * (header.width + 1 - len(cells))]
+
+    def _number(self, text: str) -> PhoneNumber:
+        try:
+            number = normalize(text)
+        except InvalidPhoneNumber as error:
+            raise _Unfit("phone_number", text, error.reason) from error
+        countries = self._rules.countries
+        if countries and number.country not in countries:
+            of = f"is a number of {number.country}" if number.country else "is a number of no country"
+            raise _Unfit("phone_number", text, f"{of}: the campaign calls {', '.join(sorted(countries))} only")
+        return number
+
+    def _zone(self, number: PhoneNumber, time_zone: str) -> CallingZone:
+        default = self._rules.default_time_zone
+        if not time_zone:
+            return calling_zone_of(number.e164, default_time_zone=default)
+        try:
+            return calling_zone_of(number.e164, contact_time_zone=time_zone, default_time_zone=default)
+        except ValueError as error:
+            reason = str(error).removeprefix(repr(time_zone)).strip()
+            raise _Unfit("time_zone", time_zone, reason) from error
+
+    def _attributes(self, cells: Sequence[str]) -> dict[str, str]:
+        attributes = {name: value for name, place in self._header.attributes if (value := cells[place].strip())}
+        # Counted in characters first, of which none takes more than four bytes.
+        if sum(map(len, attributes.values())) * 4 > self._attribute_bytes_left:
+            size = sum(len(name.encode()) + len(value.encode()) for name, value in attributes.items())
+            if size > LARGEST_ATTRIBUTES_BYTES:
+                limit = LARGEST_ATTRIBUTES_BYTES // 1024
+                raise _Unfit(None, None, f"has {size} bytes of further columns: {limit} KiB is the limit")
+        return attributes
+
+
+class _Unfit(Exception):
+    """A row that becomes no contact; never leaves this module."""
+
+    def __init__(self, column: str | None, value: str | None, reason: str) -> None:
+        self.column = column
+        self.value = value
+        self.reason = reason
+        super().__init__(reason)
+
+
+def _column_name(cell: str) -> str:
+    """Ours in any case; all others as they are written, for scripts name them so."""
+    name = cell.strip()
+    return name.lower() if name.lower() in COLUMNS else name
+
+
+def _fault_of_header(names: Sequence[str], row: Row) -> str | None:
+    if row.fault is not None:
+        return f"cannot be imported: its header, line {row.line}, {row.fault}"
+    found = f"found are {columns_named(row.cells)}"
+    if REQUIRED not in names:
+        return f"has no column {REQUIRED}: name it so in the first line ({found})"
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        return f"has the column {twice[0]!r} more than once: keep one ({found})"
+    long = [name for name in names if len(name) > LONGEST_ATTRIBUTE_NAME]
+    if long:
+        return f"has a column name of {len(long[0])} characters: {LONGEST_ATTRIBUTE_NAME} is the limit ({found})"
+    return None
+
+
+def _check_lengths(known: Sequence[str]) -> None:
+    for column, value in zip(COLUMNS, known, strict=True):
+        if len(value) > LONGEST[column]:
+            raise _Unfit(column, value, f"has {len(value)} characters: {LONGEST[column]} is the limit")
+
+
+def _language(text: str) -> str:
+    if _LANGUAGE.fullmatch(text) is None:
+        raise _Unfit("language", text, "is no language tag: write one such as 'it' or 'pt-BR'")
+    return text.replace("_", "-")
+
+
+def _priority(text: str) -> int:
+    if _PRIORITY.fullmatch(text) is None or int(text) not in PRIORITIES:
+        limits = f"from {PRIORITIES[0]} to {PRIORITIES[-1]}"
+        raise _Unfit("priority", text, f"is no priority: write a whole number {limits}, or nothing for 0")
+    return int(text)
+
+
+def _truth(column: str, text: str) -> bool:
+    answer = WORDS.get(text.lower())
+    if answer is None:
+        words = ", ".join(word for word in WORDS if word)
+        raise _Unfit(column, text, f"says neither yes nor no: write one of {words}, or nothing for no")
+    return answer

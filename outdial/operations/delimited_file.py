@@ -1,0 +1,244 @@
+"""Reads a file of delimited rows from front to back, in bounded memory, whatever is in it.
+
+Promises a row, with the physical line on which it starts, for everything in the file that is not blank; what cannot be
+read is a row with a fault, and reading goes on behind it. What the cells mean is for others to say.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+from outdial.domain.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+DELIMITERS: Final = (",", ";", "\t")
+# In characters. A quotation mark that nobody closes swallows what follows up to here.
+LONGEST_ROW: Final = 128 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+
+# What people pick by mistake, by its first bytes, and what to do about it.
+OTHER_FORMATS: Final[Mapping[bytes, str]] = {
+    b"PK\x03\x04": "is a workbook or an archive: save the sheet as CSV (UTF-8) and import that",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook: save the sheet as CSV (UTF-8) and import that",
+    b"\xff\xfe": "is in UTF-16: save it as CSV (UTF-8) and import that",
+    b"\xfe\xff": "is in UTF-16: save it as CSV (UTF-8) and import that",
+    b"\x1f\x8b": "is compressed with gzip: unpack it and import what is inside",
+    b"%PDF": "is a PDF: save the list as CSV (UTF-8) and import that",
+}
+
+
+class UnreadableFile(UserError):
+    """A file of which no row can be read. `reason` goes on where "FILE …" begins; the message has both."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"{name} {reason}.")
+
+
+# A tuple and not one of our records: there is one for each of a million lines.
+class Row(NamedTuple):
+    """`line` counts the file's lines from 1. With a `fault` the row is not to be trusted, and may have no cells."""
+
+    line: int
+    cells: list[str]
+    fault: str | None
+
+
+class DelimitedFile:
+    """An open file. `first` is its first row, mostly the header; `rows` are those after it, and can be read once."""
+
+    def __init__(self, file: BinaryIO, name: str, size_bytes: int | None) -> None:
+        self.name = name
+        self.size_bytes = size_bytes
+        self._source = _Source(file)
+        buffer = io.BufferedReader(self._source, CHUNK_BYTES)
+        self._refuse_other_formats(buffer.peek(4))
+        # Bytes that are no UTF-8 come through as marks, for which the lines are searched.
+        text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        self._lines = _Lines(text, name)
+        delimiter = _delimiter_of(self._lines.first_with_text())
+        self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
+        first = self._next()
+        if first is None:
+            raise UnreadableFile(name, "is empty: give a file with a header line and rows")
+        self.first = first
+
+    @property
+    def bytes_read(self) -> int:
+        return self._source.bytes_read
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of what has been read: of the file, once `rows` has ended."""
+        return self._source.digest.hexdigest()
+
+    def rows(self) -> Iterator[Row]:
+        while (row := self._next()) is not None:
+            yield row
+
+    def _next(self) -> Row | None:
+        lines = self._lines
+        while True:
+            lines.begin_row()
+            start = lines.count + 1
+            cells: list[str] = []
+            fault = None
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return None
+            except csv.Error as error:
+                fault = _fault_of_quotes(error, lines.count - start)
+            fault = lines.fault or fault
+            if fault is not None or any(cells):
+                return Row(start, cells, fault)
+
+    def _refuse_other_formats(self, beginning: bytes) -> None:
+        for magic, reason in OTHER_FORMATS.items():
+            if beginning.startswith(magic):
+                raise UnreadableFile(self.name, reason)
+
+
+@contextmanager
+def open_delimited(path: Path) -> Iterator[DelimitedFile]:
+    """The file at `path`, open for reading. Raises UnreadableFile."""
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise UnreadableFile(str(path), _cannot_be_read(error)) from error
+    with file:
+        size = path.stat().st_size if path.is_file() else None
+        try:
+            opened = DelimitedFile(file, str(path), size)
+        except OSError as error:
+            raise UnreadableFile(str(path), _cannot_be_read(error)) from error
+        yield opened
+
+
+class _TooLong(csv.Error):
+    """Raised to the csv module from below, so that it lets go of the row."""
+
+
+class _Lines:
+    """The physical lines, as the csv module takes them, with what is wrong in those of the row being read."""
+
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+        self.count = 0
+        self.fault: str | None = None
+        self._readline = text.readline
+        self._name = name
+        self._left = LONGEST_ROW
+        self._kept: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._kept.pop() if self._kept else self._read(LONGEST_ROW)
+        if not line:
+            raise StopIteration
+        self._left -= len(line)
+        if self._left <= 0:
+            self._give_up(line)
+        self.count += 1
+        if not line.isascii() or "\0" in line:
+            self.fault = _fault_of_text(line) or self.fault
+        return line
+
+    def begin_row(self) -> None:
+        self._left = LONGEST_ROW
+        self.fault = None
+
+    def first_with_text(self) -> str:
+        """The first line that is not blank, left to be read again."""
+        while (line := self._read(LONGEST_ROW)) and not line.strip():
+            self.count += 1
+        if line:
+            self._kept.append(line)
+        return line
+
+    def _give_up(self, line: str) -> None:
+        if len(line) < LONGEST_ROW:
+            # The row before it is too long; this line may be a good one.
+            self._kept.append(line)
+            raise _TooLong
+        while line and not line.endswith(("\n", "\r")):
+            line = self._read(CHUNK_BYTES)
+        self.count += 1
+        raise _TooLong
+
+    def _read(self, limit: int) -> str:
+        try:
+            return self._readline(limit)
+        except OSError as error:
+            raise UnreadableFile(self._name, _cannot_be_read(error)) from error
+
+
+class _Source(io.RawIOBase):
+    """Counts and digests what passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.bytes_read = 0
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        self.bytes_read += len(data)
+        self.digest.update(data)
+        return len(data)
+
+
+def _delimiter_of(header: str) -> str:
+    """The one that cuts the header into the most cells; a comma if none does."""
+    return max(DELIMITERS, key=lambda delimiter: _count_cells(header, delimiter))
+
+
+def _count_cells(line: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter), ()))
+    except csv.Error:
+        return 0
+
+
+def _fault_of_text(line: str) -> str | None:
+    if "\0" in line:
+        return "holds a NUL byte: the file is damaged here, or is no text"
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8: save the file as CSV (UTF-8) and import it again"
+    return None
+
+
+def _fault_of_quotes(error: csv.Error, more_lines: int) -> str:
+    if isinstance(error, _TooLong):
+        fault = f"goes on for more than {LONGEST_ROW // 1024} thousand characters"
+        if not more_lines:
+            return fault
+        return f"{fault}, over {more_lines + 1} lines: a quotation mark is opened in it and never closed"
+    where = f", {more_lines} lines further down" if more_lines else ""
+    return f"has a quotation mark out of place{where}: close each one, and double those inside a quoted cell"
+
+
+def _cannot_be_read(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"
+
+
+def columns_named(cells: Sequence[str]) -> str:
+    """Column names for a sentence."""
+    return ", ".join(repr(cell[:40]) for cell in cells[:20]) + (", …" if len(cells) > 20 else "")

@@ -1,0 +1,254 @@
+"""Contacts come into a campaign: a batch in the caller's transaction, or a whole file in many short ones.
+
+Every contact comes in once, however often and by whomever its file is imported; one who must not be called comes in
+as `excluded`, so that the list is accounted for to the last row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from outdial.domain.campaign import CampaignDefinition, CampaignStatus
+from outdial.domain.contact import ContactState, Stage
+from outdial.domain.errors import NotFound, UserError
+from outdial.domain.ids import CampaignId
+from outdial.operations.contact_rows import ContactRows, Header, RowRules
+from outdial.operations.delimited_file import DelimitedFile, Row, open_delimited
+from outdial.operations.read_ahead import read_ahead
+from outdial.operations.rejections import Rejection
+from outdial.storage import buckets, calling_zones, campaigns, excluded_contacts, imports, new_contacts
+from outdial.storage.database import Database, database_now, wake_schedulers
+from outdial.storage.new_contacts import NewContact, Origin
+
+BATCH_ROWS: Final = 4000
+
+TAKES_CONTACTS: Final = frozenset(CampaignStatus) - {CampaignStatus.COMPLETED, CampaignStatus.CANCELED}
+
+
+class CampaignClosed(UserError):
+    """A campaign that is over takes no contacts."""
+
+    def __init__(self, name: str, status: CampaignStatus) -> None:
+        self.name = name
+        self.status = status
+        super().__init__(
+            f"The campaign {name!r} is {status} and takes no more contacts: create another one with "
+            "`outdial campaign apply FILE.toml` under a new name, and import them there."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What became of a batch: each of its contacts counts in exactly one field.
+
+    `repeated` came earlier in the same import, `already_there` before it; both are left as they were.
+    """
+
+    pending: int = 0
+    excluded: int = 0
+    already_there: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What became of the rows of a file: each of `rows` counts in exactly one of the other fields."""
+
+    rows: int = 0
+    pending: int = 0
+    excluded: int = 0
+    already_there: int = 0
+    repeated: int = 0
+    rejected: int = 0
+
+    @property
+    def accepted(self) -> int:
+        return self.pending + self.excluded
+
+    def and_batch(self, added: Added, rejected: int) -> Counts:
+        total = Counter(asdict(self))
+        total.update(asdict(added), rejected=rejected, rows=sum(asdict(added).values()) + rejected)
+        return Counts(**total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`total_bytes` None: the file does not say how long it is."""
+
+    bytes_read: int
+    total_bytes: int | None
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    import_id: int
+    counts: Counts
+    checksum: str
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Who hears of an import while it runs: of its header once, then of each rejection, and of each batch."""
+
+    header: Callable[[Sequence[str]], None] = _nothing
+    rejection: Callable[[Rejection], None] = _nothing
+    progress: Callable[[Progress], None] = _nothing
+
+
+NOBODY: Final = Listeners()
+
+
+def add_contacts(
+    connection: sa.Connection, campaign_id: CampaignId, new: Sequence[NewContact], origin: Origin
+) -> Added:
+    """Bring contacts into a campaign, in the caller's transaction; pending ones are due at once.
+
+    Raises CampaignClosed, and NotFound for a campaign that does not exist.
+    """
+    receiver = new_contacts.lock_receiver(connection, campaign_id)
+    if receiver is None:
+        raise NotFound("campaign", str(campaign_id))
+    if receiver.status not in TAKES_CONTACTS:
+        raise CampaignClosed(receiver.name, receiver.status)
+    if not new:
+        return Added()
+    at = database_now(connection)
+    zone_ids = calling_zones.ensure(connection, {contact.calling_zone for contact in new})
+    excluded = excluded_contacts.numbers_among(connection, {contact.phone_number for contact in new}, campaign_id, at)
+    inserted = new_contacts.insert(
+        connection, campaign_id, [(contact, *_standing(contact, excluded)) for contact in new], zone_ids, origin, at
+    )
+    groups = Counter((row.state, row.calling_zone_id, row.priority) for row in inserted)
+    waiting = [key for key in groups if key[0] is ContactState.PENDING]
+    buckets.add_due(connection, [(campaign_id, zone, priority, Stage.FIRST, at) for _, zone, priority in waiting])
+    if waiting and receiver.status is CampaignStatus.RUNNING:
+        wake_schedulers(connection)
+    pending = sum(groups[key] for key in waiting)
+    repeated = _count_repeated(connection, campaign_id, new, origin, len(inserted))
+    return Added(
+        pending=pending,
+        excluded=len(inserted) - pending,
+        repeated=repeated,
+        already_there=len(new) - len(inserted) - repeated,
+    )
+
+
+def import_file(
+    database: Database,
+    path: Path,
+    campaign_name: str,
+    *,
+    imported_by: str | None = None,
+    listeners: Listeners = NOBODY,
+    batch_rows: int = BATCH_ROWS,
+) -> Imported:
+    """Bring the contacts of a CSV file into a campaign, batch by batch. Interrupted, it can simply be run again.
+
+    Raises NotFound, CampaignClosed and UnreadableFile; a row that is wrong is no error but a rejection.
+    """
+    with open_delimited(path) as file:
+        header = Header(file.first, str(path))
+        listeners.header(header.cells)
+        started = database.run(_begin, campaign_name, path.name, imported_by)
+        rows = ContactRows(header, RowRules.of(started.definition))
+        counts = Counts()
+        for batch in read_ahead(_batches(file, rows, batch_rows)):
+            counts = database.run(_write, started, batch, counts)
+            for rejection in batch.rejections:
+                listeners.rejection(rejection)
+            listeners.progress(
+                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, counts=counts)
+            )
+        database.run(_finish, started, counts, file.checksum)
+        return Imported(import_id=started.import_id, counts=counts, checksum=file.checksum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Started:
+    campaign_id: CampaignId
+    definition: CampaignDefinition
+    import_id: int
+    at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    bytes_read: int = 0
+    contacts: list[NewContact] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+
+def _begin(connection: sa.Connection, campaign_name: str, file_name: str, imported_by: str | None) -> _Started:
+    campaign = campaigns.by_name(connection, campaign_name)
+    if campaign is None:
+        raise NotFound("campaign", campaign_name, "`outdial campaign list` shows those that there are.")
+    if campaign.status not in TAKES_CONTACTS:
+        raise CampaignClosed(campaign_name, campaign.status)
+    at = database_now(connection)
+    import_id = imports.begin(connection, campaign.id, file_name=file_name, imported_by=imported_by, at=at)
+    return _Started(campaign_id=campaign.id, definition=campaign.definition, import_id=import_id, at=at)
+
+
+def _batches(file: DelimitedFile, rows: ContactRows, size: int) -> Iterator[_Batch]:
+    remaining = file.rows()
+    while chunk := list(islice(remaining, size)):
+        yield _read(chunk, rows, file)
+
+
+def _read(chunk: Sequence[Row], rows: ContactRows, file: DelimitedFile) -> _Batch:
+    batch = _Batch(bytes_read=file.bytes_read)
+    for row in chunk:
+        contact = rows.read(row)
+        if isinstance(contact, Rejection):
+            batch.rejections.append(contact)
+        else:
+            batch.contacts.append(contact)
+    return batch
+
+
+def _write(connection: sa.Connection, started: _Started, batch: _Batch, before: Counts) -> Counts:
+    origin = Origin(consent_at=started.at, consent_source="import", import_id=started.import_id)
+    added = add_contacts(connection, started.campaign_id, batch.contacts, origin)
+    counts = before.and_batch(added, len(batch.rejections))
+    imports.write_counts(connection, started.import_id, _stored(counts))
+    return counts
+
+
+def _finish(connection: sa.Connection, started: _Started, counts: Counts, checksum: str) -> None:
+    at = database_now(connection)
+    imports.finish(connection, started.import_id, _stored(counts), checksum=checksum, at=at)
+
+
+def _stored(counts: Counts) -> Mapping[str, int]:
+    return asdict(counts)
+
+
+def _standing(contact: NewContact, excluded: frozenset[str]) -> tuple[ContactState, str | None]:
+    if contact.do_not_call:
+        return ContactState.EXCLUDED, "do_not_call"
+    if contact.phone_number in excluded:
+        return ContactState.EXCLUDED, "exclusion_list"
+    return ContactState.PENDING, None
+
+
+def _count_repeated(
+    connection: sa.Connection, campaign_id: CampaignId, new: Sequence[NewContact], origin: Origin, inserted: int
+) -> int:
+    """Asked only where somebody was there already."""
+    if inserted == len(new) or origin.import_id is None:
+        return 0
+    keys = [contact.identity_key for contact in new]
+    return new_contacts.count_of_import(connection, campaign_id, origin.import_id, keys) - inserted

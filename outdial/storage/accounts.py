@@ -1,0 +1,158 @@
+"""Statements over `provider_configurations` and `caller_numbers`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from outdial.domain.account import Account
+from outdial.domain.ids import AccountId
+from outdial.domain.pacing import Rate, Throttle
+from outdial.storage.tables import caller_numbers, provider_configurations
+
+accounts = provider_configurations
+
+
+def lock(connection: sa.Connection, account_id: AccountId) -> Account | None:
+    """The account, locked until the transaction ends. A statement of its own: counts come after it, never with it.
+
+    NO KEY UPDATE, since FOR UPDATE would block every insert of an attempt that refers to the account.
+    """
+    query = sa.select(accounts).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _account(row)
+
+
+def by_id(connection: sa.Connection, account_id: AccountId) -> Account | None:
+    row = connection.execute(sa.select(accounts).where(accounts.c.id == account_id)).mappings().one_or_none()
+    return None if row is None else _account(row)
+
+
+def by_name(connection: sa.Connection, name: str, workspace_id: int = 1) -> Account | None:
+    query = sa.select(accounts).where(accounts.c.name == name, accounts.c.workspace_id == workspace_id)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _account(row)
+
+
+def all_accounts(connection: sa.Connection) -> list[Account]:
+    return [
+        _account(row) for row in connection.execute(sa.select(accounts).order_by(accounts.c.id)).mappings()
+    ]
+
+
+def insert(connection: sa.Connection, values: dict[str, Any]) -> AccountId:
+    return AccountId(
+        connection.execute(sa.insert(accounts).values(**values).returning(accounts.c.id)).scalar_one()
+    )
+
+
+def update(connection: sa.Connection, account_id: AccountId, values: dict[str, Any]) -> None:
+    connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(**values))
+
+
+def move_cursor(connection: sa.Connection, account_id: AccountId, cursor_at: datetime) -> None:
+    """The rate's next slot. Only under the account's lock."""
+    update(connection, account_id, {"rate_cursor_at": cursor_at})
+
+
+def set_throttle(connection: sa.Connection, account_id: AccountId, throttle: Throttle) -> None:
+    """What the provider's answers did to the rate. Only under the account's lock."""
+    values = {
+        "rate_factor": throttle.factor,
+        "rate_factor_at": throttle.factor_at,
+        "not_before": throttle.not_before,
+        "unreachable_count": throttle.unreachable_count,
+    }
+    update(connection, account_id, values)
+
+
+def suspend(connection: sa.Connection, account_id: AccountId, reason: str, at: datetime) -> bool:
+    """Stop dialing for the account; False if it stood already."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.suspended_at.is_(None))
+        .values(suspended_at=at, suspended_reason=reason)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def resume(connection: sa.Connection, account_id: AccountId) -> bool:
+    """Let the account dial again; False if it did."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.suspended_at.is_not(None))
+        .values(suspended_at=None, suspended_reason=None)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def resting_numbers(connection: sa.Connection, account_id: AccountId) -> frozenset[str]:
+    """Caller numbers of the account that must not be shown."""
+    query = sa.select(caller_numbers.c.phone_number).where(
+        caller_numbers.c.account_id == account_id, caller_numbers.c.state != "in_use"
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def rest_number(
+    connection: sa.Connection, account_id: AccountId, phone_number: str, reason: str, at: datetime
+) -> None:
+    """Stop showing a caller number, with the reason, until somebody uses it again."""
+    changed = connection.execute(
+        sa.update(caller_numbers)
+        .where(caller_numbers.c.account_id == account_id, caller_numbers.c.phone_number == phone_number)
+        .values(state="resting", reason=reason, changed_at=at)
+    )
+    if changed.rowcount == 0:
+        connection.execute(
+            sa.insert(caller_numbers).values(
+                account_id=account_id,
+                phone_number=phone_number,
+                state="resting",
+                reason=reason,
+                changed_at=at,
+            )
+        )
+
+
+def use_numbers(connection: sa.Connection, account_id: AccountId, at: datetime) -> None:
+    """All resting caller numbers of the account may be shown again."""
+    connection.execute(
+        sa.update(caller_numbers)
+        .where(caller_numbers.c.account_id == account_id, caller_numbers.c.state == "resting")
+        .values(state="in_use", reason=None, changed_at=at)
+    )
+
+
+def _account(row: sa.RowMapping) -> Account:
+    cps: Decimal | None = row["calls_per_second"]
+    options = dict(row["options"])
+    return Account(
+        id=AccountId(row["id"]),
+        name=row["name"],
+        adapter=row["adapter"],
+        base_url=row["base_url"],
+        api_key_ref=row["api_key_ref"],
+        webhook_secret_ref=row["webhook_secret_ref"],
+        options=options,
+        outbound_number=row["outbound_number"],
+        max_concurrent_calls=row["max_concurrent_calls"],
+        rate=Rate(
+            calls_per_second=None if cps is None else float(cps),
+            burst=row["burst"],
+            margin=float(options.get("pacing_margin", 0.02)),
+        ),
+        throttle=Throttle(
+            factor=row["rate_factor"],
+            factor_at=row["rate_factor_at"],
+            not_before=row["not_before"],
+            unreachable_count=row["unreachable_count"],
+        ),
+        rate_cursor_at=row["rate_cursor_at"],
+        suspended_at=row["suspended_at"],
+        suspended_reason=row["suspended_reason"],
+        blocked_countries=dict(row["blocked_countries"]),
+    )

@@ -1,0 +1,425 @@
+"""Statements over `call_attempts`, as the engine needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass, Progress, Source
+from outdial.domain.campaign import CampaignStatus
+from outdial.domain.contact import ContactState
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.retries import PastAttempt
+from outdial.domain.settle import Outcome
+from outdial.storage.contacts import is_excluded
+from outdial.storage.database import now_expression
+from outdial.storage.rows import Rows
+from outdial.storage.tables import call_attempts, campaigns, contacts, provider_configurations
+from outdial.storage.types import BigId, Instant, Json
+
+attempts = call_attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCalls:
+    """The account's open calls, and the instant of the count by the database's clock."""
+
+    at: datetime
+    by_campaign: Mapping[CampaignId, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_campaign.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttempt:
+    """An attempt about to be inserted. Instants are aware UTC."""
+
+    contact_id: ContactId
+    campaign_id: CampaignId
+    campaign_revision: int
+    account_id: AccountId
+    phone_number: str
+    from_number: str
+    attempt_number: int
+    call_id: CallId
+    dial_at: datetime
+    not_after: datetime
+    permit: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAttempt:
+    """An attempt, locked, with all that deciding its next state needs."""
+
+    id: AttemptId
+    contact_id: ContactId
+    campaign_id: CampaignId
+    account_id: AccountId
+    call_id: CallId
+    phone_number: str
+    not_after: datetime
+    sent_at: datetime | None
+    settled_at: datetime | None
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is written back of an attempt."""
+
+    id: AttemptId
+    progress: Progress
+    settle_at: datetime | None
+    settled_at: datetime | None
+    outcome: Outcome | None
+    look_up_at: datetime | None
+
+
+def count_open(connection: sa.Connection, account_id: AccountId) -> OpenCalls:
+    """Open calls by campaign. Only exact when the account's row was locked in an earlier statement."""
+    counted = (
+        sa.select(attempts.c.campaign_id, sa.func.count().label("open"))
+        .where(attempts.c.account_id == account_id, attempts.c.ended_at.is_(None))
+        .group_by(attempts.c.campaign_id)
+        .subquery()
+    )
+    clock = sa.select(now_expression(connection).label("at")).subquery()
+    query = sa.select(clock.c.at, counted.c.campaign_id, counted.c.open).select_from(
+        clock.outerjoin(counted, sa.true())
+    )
+    rows = connection.execute(query).all()
+    counts = {CampaignId(row.campaign_id): row.open for row in rows if row.campaign_id is not None}
+    return OpenCalls(at=rows[0].at, by_campaign=counts)
+
+
+def insert(
+    connection: sa.Connection, new: Sequence[NewAttempt], *, claim_id: str, worker_id: WorkerId, at: datetime
+) -> dict[ContactId, AttemptId]:
+    """Insert in the order of their numbers; one whose number is taken is passed over. Returns the inserted ones."""
+    rows, statement = _insert(connection.dialect.name)
+    listed = [
+        (
+            one.contact_id,
+            one.campaign_id,
+            one.campaign_revision,
+            one.account_id,
+            one.phone_number,
+            one.from_number,
+            one.attempt_number,
+            one.call_id,
+            one.dial_at,
+            one.not_after,
+            one.permit,
+        )
+        for one in new
+    ]
+    params = {**rows.params(listed), "claim_id": claim_id, "worker_id": worker_id, "at": at}
+    inserted = connection.execute(statement, params)
+    return {ContactId(row.contact_id): AttemptId(row.id) for row in inserted}
+
+
+def last_check(
+    connection: sa.Connection, ids: Collection[AttemptId], worker_id: WorkerId, *, already_sent: bool = False
+) -> frozenset[AttemptId]:
+    """Which of these may be sent right now; the first time it also writes `sent_at`, the fence.
+
+    All that may have changed since the claim is asked again, in one statement: the campaign runs, the account dials,
+    the contact is still ours, the number is not excluded, the time has not passed.
+    """
+    rows, statement = _last_check(connection.dialect.name, already_sent)
+    params = {**rows.params([(attempt_id,) for attempt_id in sorted(ids)]), "by_worker": worker_id}
+    return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
+
+
+def lock(connection: sa.Connection, ids: Collection[AttemptId]) -> list[StoredAttempt]:
+    """The attempts, locked in the order of their ids."""
+    query = (
+        sa.select(attempts)
+        .where(attempts.c.id.in_(tuple(ids)))
+        .order_by(attempts.c.id)
+        .with_for_update(key_share=True)
+    )
+    return [_stored(row) for row in connection.execute(query).mappings()]
+
+
+def ids_by_call_id(
+    connection: sa.Connection, account_id: AccountId, call_ids: Collection[str]
+) -> dict[str, AttemptId]:
+    query = sa.select(attempts.c.call_id, attempts.c.id).where(
+        attempts.c.account_id == account_id, attempts.c.call_id.in_(tuple(call_ids))
+    )
+    return {call_id: AttemptId(attempt_id) for call_id, attempt_id in connection.execute(query)}
+
+
+def ids_by_provider_call_id(
+    connection: sa.Connection, account_id: AccountId, provider_call_ids: Collection[str]
+) -> dict[str, AttemptId]:
+    query = sa.select(attempts.c.provider_call_id, attempts.c.id).where(
+        attempts.c.account_id == account_id, attempts.c.provider_call_id.in_(tuple(provider_call_ids))
+    )
+    return {call_id: AttemptId(attempt_id) for call_id, attempt_id in connection.execute(query)}
+
+
+def write(connection: sa.Connection, changes: Sequence[Change]) -> None:
+    if not changes:
+        return
+    rows, statement = _write(connection.dialect.name)
+    connection.execute(statement, rows.params([_columns(change) for change in changes]))
+
+
+def histories(
+    connection: sa.Connection, contact_ids: Collection[ContactId]
+) -> dict[ContactId, list[PastAttempt | None]]:
+    """All attempts of each contact, oldest first; None stands for one that is not settled."""
+    query = (
+        sa.select(
+            attempts.c.contact_id,
+            attempts.c.outcome,
+            attempts.c.settled_at,
+            attempts.c.ended_at,
+            attempts.c.started_at,
+            attempts.c.error_class,
+            attempts.c.error_code,
+            attempts.c.result,
+            attempts.c.callback_at,
+        )
+        .where(attempts.c.contact_id.in_(tuple(contact_ids)))
+        .order_by(attempts.c.id)
+    )
+    found: dict[ContactId, list[PastAttempt | None]] = {}
+    for row in connection.execute(query):
+        found.setdefault(ContactId(row.contact_id), []).append(_past(row))
+    return found
+
+
+def campaigns_of(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AttemptId, CampaignId]:
+    query = sa.select(attempts.c.id, attempts.c.campaign_id).where(attempts.c.id.in_(tuple(ids)))
+    return {AttemptId(row.id): CampaignId(row.campaign_id) for row in connection.execute(query)}
+
+
+def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[AttemptId]:
+    """Ended attempts whose time to wait for a result is over."""
+    query = (
+        sa.select(attempts.c.id)
+        .where(attempts.c.ended_at.is_not(None), attempts.c.settled_at.is_(None), attempts.c.settle_at <= at)
+        .order_by(attempts.c.settle_at, attempts.c.id)
+        .limit(limit)
+    )
+    return [AttemptId(attempt_id) for attempt_id in connection.execute(query).scalars()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """An open attempt of which something is overdue."""
+
+    id: AttemptId
+    account_id: AccountId
+    call_id: CallId
+    state: AttemptState
+
+
+def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
+    """Open attempts whose `look_up_at` has come; it is pushed to `again_at`, so that others leave them to us."""
+    chosen = (
+        sa.select(attempts.c.id)
+        .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at)
+        .order_by(attempts.c.look_up_at, attempts.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    statement = (
+        sa.update(attempts)
+        .where(attempts.c.id.in_(chosen))
+        .values(look_up_at=again_at)
+        .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id, attempts.c.state)
+    )
+    return [
+        Suspect(
+            id=AttemptId(row.id),
+            account_id=AccountId(row.account_id),
+            call_id=CallId(row.call_id),
+            state=AttemptState(row.state),
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+NEW: dict[str, Any] = {
+    "contact_id": BigId,
+    "campaign_id": BigId,
+    "campaign_revision": sa.Integer,
+    "account_id": BigId,
+    "phone_number": sa.Text,
+    "from_number": sa.Text,
+    "attempt_number": sa.Integer,
+    "call_id": sa.Text,
+    "dial_at": Instant,
+    "not_after": Instant,
+    "permit": Json,
+}
+
+
+@cache
+def _insert(dialect: str) -> tuple[Rows, sa.Insert]:
+    rows = Rows(dialect, "n", NEW)
+    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    names = [*NEW, "claim_id", "worker_id", "state", "claimed_at", "look_up_at"]
+    source = (
+        sa.select(
+            *(rows.c[name] for name in NEW),
+            sa.bindparam("claim_id", type_=sa.Text),
+            sa.bindparam("worker_id", type_=BigId),
+            sa.literal_column(f"'{AttemptState.DIALING}'"),
+            sa.bindparam("at", type_=Instant),
+            rows.c.not_after,
+        )
+        .where(sa.true())
+        .order_by(rows.c.phone_number, rows.c.contact_id)
+    )
+    statement = insert(attempts).from_select(names, source, include_defaults=False)
+    return rows, statement.on_conflict_do_nothing(
+        index_elements=["phone_number"], index_where=sa.text("settled_at IS NULL")
+    ).returning(attempts.c.id, attempts.c.contact_id)
+
+
+@cache
+def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
+    rows = Rows(dialect, "r", {"id": BigId})
+    now: sa.ColumnElement[Any] = sa.literal_column(
+        "clock_timestamp()" if dialect == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
+        Instant,
+    )
+    still_true = (
+        attempts.c.id == rows.c.id,
+        attempts.c.worker_id == sa.bindparam("by_worker"),
+        attempts.c.state == AttemptState.DIALING,
+        attempts.c.sent_at.is_not(None) if already_sent else attempts.c.sent_at.is_(None),
+        attempts.c.not_after > now,
+        sa.exists().where(
+            campaigns.c.id == attempts.c.campaign_id, campaigns.c.status == CampaignStatus.RUNNING
+        ),
+        sa.exists().where(
+            provider_configurations.c.id == attempts.c.account_id,
+            provider_configurations.c.suspended_at.is_(None),
+            sa.or_(
+                provider_configurations.c.not_before.is_(None), provider_configurations.c.not_before <= now
+            ),
+        ),
+        sa.exists().where(
+            contacts.c.id == attempts.c.contact_id, contacts.c.state == ContactState.IN_PROGRESS
+        ),
+        ~is_excluded(attempts.c.phone_number, attempts.c.campaign_id, now),
+    )
+    if already_sent:
+        return rows, sa.select(attempts.c.id).select_from(rows.source.join(attempts, sa.true())).where(
+            *still_true
+        )
+    return rows, sa.update(attempts).where(*still_true).values(sent_at=now).returning(attempts.c.id)
+
+
+PROGRESS: dict[str, Any] = {
+    "state": sa.Text,
+    "provider_call_id": sa.Text,
+    "started_at": Instant,
+    "ringing_at": Instant,
+    "answered_at": Instant,
+    "ended_at": Instant,
+    "ending": sa.Text,
+    "ending_source": sa.Integer,
+    "answered_by": sa.Text,
+    "result": sa.Text,
+    "duration_seconds": sa.Float,
+    "callback_at": Instant,
+    "opt_out": sa.Boolean,
+    "sip_code": sa.Integer,
+    "error_code": sa.Text,
+    "error_class": sa.Text,
+    "provider_raw_status": sa.Text,
+    "cost": sa.Text,
+    "answers": Json,
+    "artifacts": Json,
+}
+DECIDED: dict[str, Any] = {
+    "settle_at": Instant,
+    "settled_at": Instant,
+    "outcome": sa.Text,
+    "look_up_at": Instant,
+}
+
+
+@cache
+def _write(dialect: str) -> tuple[Rows, sa.Update]:
+    columns = {**PROGRESS, **DECIDED}
+    rows = Rows(dialect, "r", {"id": BigId, **columns})
+    statement = (
+        sa.update(attempts)
+        .where(attempts.c.id == rows.c.id)
+        .values({attempts.c[name]: rows.c[name] for name in columns})
+    )
+    return rows, statement
+
+
+def _columns(change: Change) -> dict[str, Any]:
+    progress = {name: getattr(change.progress, name) for name in PROGRESS}
+    source = change.progress.ending_source
+    return {
+        **progress,
+        "id": change.id,
+        "ending_source": None if source is None else int(source),
+        "settle_at": change.settle_at,
+        "settled_at": change.settled_at,
+        "outcome": change.outcome,
+        "look_up_at": change.look_up_at,
+    }
+
+
+def _stored(row: sa.RowMapping) -> StoredAttempt:
+    return StoredAttempt(
+        id=AttemptId(row["id"]),
+        contact_id=ContactId(row["contact_id"]),
+        campaign_id=CampaignId(row["campaign_id"]),
+        account_id=AccountId(row["account_id"]),
+        call_id=CallId(row["call_id"]),
+        phone_number=row["phone_number"],
+        not_after=row["not_after"],
+        sent_at=row["sent_at"],
+        settled_at=row["settled_at"],
+        progress=_progress(row),
+    )
+
+
+def _progress(row: sa.RowMapping) -> Progress:
+    kinds: dict[str, Any] = {
+        "state": AttemptState,
+        "ending": Ending,
+        "ending_source": Source,
+        "answered_by": AnsweredBy,
+        "error_class": ErrorClass,
+    }
+    values = {name: row[name] for name in PROGRESS}
+    for name, kind in kinds.items():
+        if values[name] is not None:
+            values[name] = kind(values[name])
+    return Progress(**values)
+
+
+def _past(row: Any) -> PastAttempt | None:
+    if row.settled_at is None:
+        return None
+    return PastAttempt(
+        outcome=Outcome(row.outcome),
+        ended_at=row.ended_at or row.settled_at,
+        was_accepted=row.started_at is not None,
+        error_class=None if row.error_class is None else ErrorClass(row.error_class),
+        error_code=row.error_code,
+        result=row.result,
+        callback_at=row.callback_at,
+    )

@@ -1,0 +1,368 @@
+"""Statements over `campaigns`, and how a definition lies in their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from outdial.domain.campaign import (
+    TRANSITIONS,
+    AnswerType,
+    CallOptions,
+    CampaignDefinition,
+    CampaignStatus,
+    Purpose,
+    Question,
+    Script,
+    WhenEmpty,
+)
+from outdial.domain.contact import ContactState
+from outdial.domain.ids import AccountId, CampaignId
+from outdial.domain.retries import RetryPolicy
+from outdial.domain.settle import MachinePolicy, Outcome
+from outdial.domain.windows import CallingWindow, WeeklyWindow
+from outdial.storage.tables import campaigns, contacts, provider_configurations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """A campaign as stored: its definition and where it stands. Instants are aware UTC."""
+
+    id: CampaignId
+    account_id: AccountId
+    status: CampaignStatus
+    revision: int
+    definition: CampaignDefinition
+    paused_by: str | None
+    paused_reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningCampaign:
+    """What a claim reads of each running campaign; the definition is cached by its revision."""
+
+    id: CampaignId
+    revision: int
+    weight: float
+    priority: int
+    max_concurrent_calls: int | None
+
+
+def running(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[RunningCampaign]:
+    """The account's running campaigns that have begun and not passed their end."""
+    query = sa.select(
+        campaigns.c.id,
+        campaigns.c.revision,
+        campaigns.c.weight,
+        campaigns.c.priority,
+        campaigns.c.max_concurrent_calls,
+    ).where(
+        campaigns.c.account_id == account_id,
+        campaigns.c.status == CampaignStatus.RUNNING,
+        sa.or_(campaigns.c.starts_at.is_(None), campaigns.c.starts_at <= at),
+        sa.or_(campaigns.c.ends_at.is_(None), campaigns.c.ends_at > at),
+    )
+    return [
+        RunningCampaign(
+            id=CampaignId(row.id),
+            revision=row.revision,
+            weight=row.weight,
+            priority=row.priority,
+            max_concurrent_calls=row.max_concurrent_calls,
+        )
+        for row in connection.execute(query.order_by(campaigns.c.id))
+    ]
+
+
+def revisions(connection: sa.Connection, ids: Collection[CampaignId]) -> dict[CampaignId, int]:
+    query = sa.select(campaigns.c.id, campaigns.c.revision).where(campaigns.c.id.in_(tuple(ids)))
+    return {CampaignId(row.id): row.revision for row in connection.execute(query)}
+
+
+def load(connection: sa.Connection, ids: Collection[CampaignId]) -> dict[CampaignId, Campaign]:
+    query = _whole().where(campaigns.c.id.in_(tuple(ids)))
+    return {CampaignId(row["id"]): _campaign(row) for row in connection.execute(query).mappings()}
+
+
+def by_name(
+    connection: sa.Connection, name: str, *, lock: bool = False, workspace_id: int = 1
+) -> Campaign | None:
+    query = _whole().where(campaigns.c.name == name, campaigns.c.workspace_id == workspace_id)
+    if lock:
+        query = query.with_for_update(of=campaigns, key_share=True)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _campaign(row)
+
+
+def all_campaigns(connection: sa.Connection) -> list[Campaign]:
+    return [_campaign(row) for row in connection.execute(_whole().order_by(campaigns.c.id)).mappings()]
+
+
+def insert(
+    connection: sa.Connection, account_id: AccountId, definition: CampaignDefinition, at: datetime
+) -> CampaignId:
+    values = {**to_columns(definition), "account_id": account_id, "created_at": at, "changed_at": at}
+    return CampaignId(
+        connection.execute(sa.insert(campaigns).values(**values).returning(campaigns.c.id)).scalar_one()
+    )
+
+
+def change(
+    connection: sa.Connection,
+    campaign_id: CampaignId,
+    account_id: AccountId,
+    definition: CampaignDefinition,
+    at: datetime,
+) -> None:
+    """A new revision."""
+    connection.execute(
+        sa.update(campaigns)
+        .where(campaigns.c.id == campaign_id)
+        .values(
+            **to_columns(definition),
+            account_id=account_id,
+            changed_at=at,
+            revision=campaigns.c.revision + 1,
+            rejections_in_a_row=0,
+        )
+    )
+
+
+def move_to(
+    connection: sa.Connection,
+    campaign_id: CampaignId,
+    status: CampaignStatus,
+    at: datetime,
+    *,
+    paused_by: str | None = None,
+    paused_reason: str | None = None,
+) -> bool:
+    """A legal change of status; False if the campaign does not stand where it could come from."""
+    statement = (
+        sa.update(campaigns)
+        .where(campaigns.c.id == campaign_id, campaigns.c.status.in_(sorted(TRANSITIONS[status])))
+        .values(
+            status=status,
+            changed_at=at,
+            paused_by=paused_by,
+            paused_reason=paused_reason,
+            rejections_in_a_row=0,
+        )
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def count_rejections(
+    connection: sa.Connection, counts: Mapping[CampaignId, int], limit: int
+) -> list[CampaignId]:
+    """Add to the rejections in a row; returns the running campaigns that have reached `limit`."""
+    reached: list[CampaignId] = []
+    for campaign_id, count in sorted(counts.items()):
+        statement = (
+            sa.update(campaigns)
+            .where(campaigns.c.id == campaign_id, campaigns.c.status == CampaignStatus.RUNNING)
+            .values(rejections_in_a_row=campaigns.c.rejections_in_a_row + count)
+            .returning(campaigns.c.rejections_in_a_row)
+        )
+        total = connection.execute(statement).scalar_one_or_none()
+        if total is not None and total >= limit:
+            reached.append(campaign_id)
+    return reached
+
+
+def forget_rejections(connection: sa.Connection, ids: Collection[CampaignId]) -> None:
+    """A call was accepted: the row of rejections is broken. Writes only where there was one."""
+    connection.execute(
+        sa.update(campaigns)
+        .where(campaigns.c.id.in_(sorted(ids)), campaigns.c.rejections_in_a_row > 0)
+        .values(rejections_in_a_row=0)
+    )
+
+
+def start_due(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
+    """Scheduled campaigns whose start has come now run."""
+    statement = (
+        sa.update(campaigns)
+        .where(
+            campaigns.c.account_id == account_id,
+            campaigns.c.status == CampaignStatus.SCHEDULED,
+            sa.or_(campaigns.c.starts_at.is_(None), campaigns.c.starts_at <= at),
+        )
+        .values(status=CampaignStatus.RUNNING, changed_at=at)
+        .returning(campaigns.c.id)
+    )
+    return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
+
+
+def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | None:
+    """When the next scheduled campaign of the account begins."""
+    query = sa.select(sa.func.min(campaigns.c.starts_at)).where(
+        campaigns.c.account_id == account_id, campaigns.c.status == CampaignStatus.SCHEDULED
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def past_end(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
+    """Running campaigns whose end has passed."""
+    query = sa.select(campaigns.c.id).where(
+        campaigns.c.account_id == account_id,
+        campaigns.c.status == CampaignStatus.RUNNING,
+        campaigns.c.ends_at <= at,
+    )
+    return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
+
+
+def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
+    """Complete the running campaigns of which every contact is final.
+
+    Each is locked first and looked at in the next statement, so that nobody adds a contact in between; one whose
+    lock somebody holds (an import) is left for the next pass.
+    """
+    query = (
+        sa.select(campaigns.c.id)
+        .where(
+            campaigns.c.account_id == account_id,
+            campaigns.c.status == CampaignStatus.RUNNING,
+            sa.or_(campaigns.c.when_empty == WhenEmpty.COMPLETE, campaigns.c.ends_at <= at),
+            _nobody_in(ContactState.PENDING),
+            _nobody_in(ContactState.IN_PROGRESS),
+        )
+        .order_by(campaigns.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    candidates = list(connection.execute(query).scalars())
+    if not candidates:
+        return []
+    statement = (
+        sa.update(campaigns)
+        .where(
+            campaigns.c.id.in_(candidates),
+            _nobody_in(ContactState.PENDING),
+            _nobody_in(ContactState.IN_PROGRESS),
+        )
+        .values(status=CampaignStatus.COMPLETED, changed_at=at)
+        .returning(campaigns.c.id)
+    )
+    return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
+
+
+def to_columns(definition: CampaignDefinition) -> dict[str, Any]:
+    """How a definition lies in the table; `from_columns` is its inverse."""
+    call = definition.call
+    return {
+        "name": definition.name,
+        "purpose": definition.purpose,
+        "language": definition.language,
+        "default_time_zone": definition.default_time_zone,
+        "max_concurrent_calls": definition.max_concurrent_calls,
+        "weight": definition.weight,
+        "priority": definition.priority,
+        "countries": list(definition.countries),
+        "starts_at": definition.starts_at,
+        "ends_at": definition.ends_at,
+        "when_empty": definition.when_empty,
+        "caller_numbers": list(definition.caller_numbers),
+        "call_options": {
+            "ring_timeout_seconds": call.ring_timeout_seconds,
+            "max_duration_seconds": call.max_duration_seconds,
+            "machine": call.machine,
+            "result_timeout_seconds": call.result_timeout_seconds,
+            "completed_after_seconds": call.completed_after_seconds,
+        },
+        "windows": [
+            {"days": sorted(w.days), "start_minute": w.start_minute, "end_minute": w.end_minute}
+            for w in definition.window.weekly
+        ],
+        "closed_dates": sorted(day.isoformat() for day in definition.window.closed_dates),
+        "retry_policy": {
+            "max_attempts": definition.retry.max_attempts,
+            "default_delay_seconds": definition.retry.default_delay.total_seconds(),
+            "delays_seconds": {
+                str(outcome): [delay.total_seconds() for delay in delays]
+                for outcome, delays in definition.retry.delays.items()
+            },
+        },
+        "script": {
+            "intro": definition.script.intro,
+            "questions": [
+                {"position": q.position, "text": q.text, "answer_type": q.answer_type}
+                for q in definition.script.questions
+            ],
+        },
+    }
+
+
+def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> CampaignDefinition:
+    call = row["call_options"]
+    retry = row["retry_policy"]
+    return CampaignDefinition(
+        name=row["name"],
+        purpose=Purpose(row["purpose"]),
+        account=account,
+        language=row["language"],
+        default_time_zone=row["default_time_zone"],
+        max_concurrent_calls=row["max_concurrent_calls"],
+        weight=row["weight"],
+        priority=row["priority"],
+        countries=tuple(row["countries"]),
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        when_empty=WhenEmpty(row["when_empty"]),
+        caller_numbers=tuple(row["caller_numbers"]),
+        call=CallOptions(**{**call, "machine": MachinePolicy(call["machine"])}),
+        window=CallingWindow(
+            weekly=tuple(
+                WeeklyWindow(
+                    days=frozenset(w["days"]), start_minute=w["start_minute"], end_minute=w["end_minute"]
+                )
+                for w in row["windows"]
+            ),
+            closed_dates=frozenset(date.fromisoformat(day) for day in row["closed_dates"]),
+        ),
+        retry=RetryPolicy(
+            max_attempts=retry["max_attempts"],
+            default_delay=timedelta(seconds=retry["default_delay_seconds"]),
+            delays={
+                Outcome(outcome): tuple(timedelta(seconds=seconds) for seconds in delays)
+                for outcome, delays in retry["delays_seconds"].items()
+            },
+        ),
+        script=Script(intro=row["script"]["intro"], questions=_questions(row["script"]["questions"])),
+    )
+
+
+def _questions(stored: Sequence[Mapping[str, Any]]) -> tuple[Question, ...]:
+    return tuple(
+        Question(position=q["position"], text=q["text"], answer_type=AnswerType(q["answer_type"]))
+        for q in stored
+    )
+
+
+def _whole() -> sa.Select[Any]:
+    return sa.select(campaigns, provider_configurations.c.name.label("account")).join(provider_configurations)
+
+
+def _nobody_in(state: ContactState) -> sa.ColumnElement[bool]:
+    # The state as a literal, so that the planner can use the partial index.
+    here = sa.and_(
+        contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")
+    )
+    return ~sa.exists().where(here)
+
+
+def _campaign(row: sa.RowMapping) -> Campaign:
+    return Campaign(
+        id=CampaignId(row["id"]),
+        account_id=AccountId(row["account_id"]),
+        status=CampaignStatus(row["status"]),
+        revision=row["revision"],
+        definition=from_columns(row, row["account"]),
+        paused_by=row["paused_by"],
+        paused_reason=row["paused_reason"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,359 @@
+"""Statements over `contacts`, as the engine needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from outdial.domain.contact import ContactState, Stage
+from outdial.domain.ids import CallingZoneId, CampaignId, ContactId
+from outdial.domain.order import Bucket
+from outdial.domain.retries import NextStep
+from outdial.storage.rows import Rows
+from outdial.storage.tables import call_attempts, contacts, exclusion_list_entries
+from outdial.storage.types import BigId, Instant
+
+PENDING: sa.ColumnElement[str] = sa.literal_column(f"'{ContactState.PENDING}'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueContact:
+    """A contact that a claim took, with what must be known to call it or pass it over."""
+
+    id: ContactId
+    campaign_id: CampaignId
+    calling_zone_id: CallingZoneId
+    priority: int
+    stage: Stage
+    phone_number: str
+    external_contact_id: str | None
+    name: str | None
+    email: str | None
+    language: str | None
+    attributes: Mapping[str, Any]
+    attempts_count: int
+    call_before: datetime | None
+    is_excluded: bool
+    is_busy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactRow:
+    """A contact, locked, as far as settling an attempt cares."""
+
+    id: ContactId
+    campaign_id: CampaignId
+    calling_zone_id: CallingZoneId
+    priority: int
+    state: ContactState
+    call_before: datetime | None
+
+
+def take_due(
+    connection: sa.Connection, due: Sequence[Bucket], shares: Mapping[CampaignId, int], at: datetime
+) -> list[DueContact]:
+    """Due contacts, locked: for each campaign at most its share, from `due` buckets in their order.
+
+    What another transaction has locked is skipped. No bucket is read once its campaign's share is filled.
+    """
+    taken = _take_on_sqlite if connection.dialect.name == "sqlite" else _take_on_postgres
+    return [_due(row) for row in taken(connection, due, shares, at)]
+
+
+def begin_attempts(connection: sa.Connection, ids: Collection[ContactId]) -> None:
+    """Pending contacts of whom an attempt was just inserted."""
+    rows, statement = _begin_attempts(connection.dialect.name)
+    connection.execute(statement, rows.params([(contact_id,) for contact_id in ids]))
+
+
+def move(
+    connection: sa.Connection, moves: Collection[tuple[ContactId, ContactState, str | None, datetime | None]]
+) -> None:
+    """Contacts that a claim passed over: (id, state, final reason, next due instant). Only pending ones change."""
+    if not moves:
+        return
+    rows, statement = _move(connection.dialect.name)
+    connection.execute(statement, rows.params(list(moves)))
+
+
+def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactRow]:
+    """The contacts, locked in the order of their ids."""
+    query = (
+        sa.select(
+            contacts.c.id,
+            contacts.c.campaign_id,
+            contacts.c.calling_zone_id,
+            contacts.c.priority,
+            contacts.c.state,
+            contacts.c.call_before,
+        )
+        .where(contacts.c.id.in_(tuple(ids)))
+        .order_by(contacts.c.id)
+        .with_for_update(key_share=True)
+    )
+    return [
+        ContactRow(
+            id=ContactId(row.id),
+            campaign_id=CampaignId(row.campaign_id),
+            calling_zone_id=CallingZoneId(row.calling_zone_id),
+            priority=row.priority,
+            state=ContactState(row.state),
+            call_before=row.call_before,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def write_steps(
+    connection: sa.Connection, steps: Mapping[ContactId, tuple[NextStep, str | None, datetime | None]]
+) -> None:
+    """Where contacts stand after their attempts: (next step, last outcome, last attempt's end)."""
+    if not steps:
+        return
+    rows, statement = _write_steps(connection.dialect.name)
+    connection.execute(
+        statement,
+        rows.params(
+            [
+                (
+                    contact_id,
+                    str(step.state),
+                    step.final_reason,
+                    step.attempts_count,
+                    int(step.stage),
+                    step.next_attempt_at,
+                    outcome,
+                    ended_at,
+                )
+                for contact_id, (step, outcome, ended_at) in sorted(steps.items())
+            ]
+        ),
+    )
+
+
+def expire_pending(connection: sa.Connection, campaign_ids: Collection[CampaignId], limit: int) -> int:
+    """Pending contacts of campaigns that are over become `expired`, at most `limit` at once. Returns how many."""
+    chosen = (
+        sa.select(contacts.c.id)
+        .where(contacts.c.campaign_id.in_(tuple(campaign_ids)), contacts.c.state == PENDING)
+        .order_by(contacts.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id.in_(chosen))
+        .values(state=ContactState.EXPIRED, final_reason="campaign_ended", next_attempt_at=None)
+    )
+    return connection.execute(statement).rowcount
+
+
+TAKEN = (
+    contacts.c.id,
+    contacts.c.campaign_id,
+    contacts.c.calling_zone_id,
+    contacts.c.priority,
+    contacts.c.stage,
+    contacts.c.phone_number,
+    contacts.c.external_contact_id,
+    contacts.c.name,
+    contacts.c.email,
+    contacts.c.language,
+    contacts.c.attributes,
+    contacts.c.attempts_count,
+    contacts.c.call_before,
+)
+
+
+def is_excluded(
+    number: sa.ColumnElement[str], campaign: sa.ColumnElement[int], at: Any
+) -> sa.ColumnElement[bool]:
+    """Whether an exclusion in force forbids calling `number` for `campaign` at `at`."""
+    entry = exclusion_list_entries
+    return sa.exists().where(
+        entry.c.phone_number == number,
+        entry.c.removed_at.is_(None),
+        sa.or_(entry.c.expires_at.is_(None), entry.c.expires_at > at),
+        sa.or_(entry.c.campaign_id.is_(None), entry.c.campaign_id == campaign),
+    )
+
+
+def _has_unsettled_attempt() -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        call_attempts.c.phone_number == contacts.c.phone_number, call_attempts.c.settled_at.is_(None)
+    )
+
+
+def _take_on_postgres(
+    connection: sa.Connection, due: Sequence[Bucket], shares: Mapping[CampaignId, int], at: datetime
+) -> Sequence[sa.Row[Any]]:
+    share_rows, bucket_rows, query = _take_query()
+    params = {
+        **share_rows.params([(campaign_id, share) for campaign_id, share in sorted(shares.items())]),
+        **bucket_rows.params(
+            [(b.campaign_id, b.calling_zone_id, b.priority, int(b.stage), b.next_due_at) for b in due]
+        ),
+        "at": at,
+    }
+    return connection.execute(query, params).all()
+
+
+@cache
+def _take_query() -> tuple[Rows, Rows, sa.Select[Any]]:
+    """One statement for all campaigns: LATERAL reads bucket after bucket, and the LIMIT above stops it when filled."""
+    shares = Rows("postgresql", "s", {"campaign_id": BigId, "share": sa.Integer})
+    due = Rows(
+        "postgresql",
+        "b",
+        {
+            "campaign_id": BigId,
+            "calling_zone_id": BigId,
+            "priority": sa.Integer,
+            "stage": sa.Integer,
+            "floor": Instant,
+        },
+    )
+    at = sa.bindparam("at", type_=Instant)
+    in_bucket = (
+        sa.select(
+            *TAKEN,
+            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
+            _has_unsettled_attempt().label("is_busy"),
+        )
+        .where(
+            *(
+                contacts.c[name] == due.c[name]
+                for name in ("campaign_id", "calling_zone_id", "priority", "stage")
+            ),
+            contacts.c.state == PENDING,
+            contacts.c.next_attempt_at <= at,
+            contacts.c.next_attempt_at >= due.c.floor,
+        )
+        .order_by(contacts.c.next_attempt_at, contacts.c.id)
+        .limit(shares.c.share)
+        .with_for_update(of=contacts, skip_locked=True, key_share=True)
+        .lateral("in_bucket")
+    )
+    # No ORDER BY above the buckets on purpose: it would read them all. A nested loop keeps the order of its outer
+    # rows, and LATERAL admits no other join.
+    in_campaign = (
+        sa.select(in_bucket)
+        .select_from(due.source.join(in_bucket, sa.true()))
+        .where(due.c.campaign_id == shares.c.campaign_id)
+        .limit(shares.c.share)
+        .lateral("in_campaign")
+    )
+    return shares, due, sa.select(in_campaign).select_from(shares.source.join(in_campaign, sa.true()))
+
+
+def _take_on_sqlite(
+    connection: sa.Connection, due: Sequence[Bucket], shares: Mapping[CampaignId, int], at: datetime
+) -> Sequence[sa.Row[Any]]:
+    left = dict(shares)
+    taken: list[sa.Row[Any]] = []
+    for bucket in due:
+        wanted = left.get(bucket.campaign_id, 0)
+        if wanted > 0:
+            params = {
+                "campaign_id": bucket.campaign_id,
+                "calling_zone_id": bucket.calling_zone_id,
+                "priority": bucket.priority,
+                "stage": int(bucket.stage),
+                "floor": bucket.next_due_at,
+                "at": at,
+                "wanted": wanted,
+            }
+            rows = connection.execute(_bucket_query(), params).all()
+            taken.extend(rows)
+            left[bucket.campaign_id] = wanted - len(rows)
+    return taken
+
+
+@cache
+def _bucket_query() -> sa.Select[Any]:
+    at = sa.bindparam("at", type_=Instant)
+    names = ("campaign_id", "calling_zone_id", "priority", "stage")
+    return (
+        sa.select(
+            *TAKEN,
+            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
+            _has_unsettled_attempt().label("is_busy"),
+        )
+        .where(
+            *(contacts.c[name] == sa.bindparam(name) for name in names),
+            contacts.c.state == PENDING,
+            contacts.c.next_attempt_at <= at,
+            contacts.c.next_attempt_at >= sa.bindparam("floor", type_=Instant),
+        )
+        .order_by(contacts.c.next_attempt_at, contacts.c.id)
+        .limit(sa.bindparam("wanted"))
+    )
+
+
+@cache
+def _begin_attempts(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(dialect, "r", {"id": BigId})
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id == rows.c.id, contacts.c.state == PENDING)
+        .values(state=ContactState.IN_PROGRESS, next_attempt_at=None)
+    )
+    return rows, statement
+
+
+@cache
+def _move(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(
+        dialect, "r", {"id": BigId, "state": sa.Text, "final_reason": sa.Text, "next_attempt_at": Instant}
+    )
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id == rows.c.id, contacts.c.state == PENDING)
+        .values(state=rows.c.state, final_reason=rows.c.final_reason, next_attempt_at=rows.c.next_attempt_at)
+    )
+    return rows, statement
+
+
+@cache
+def _write_steps(dialect: str) -> tuple[Rows, sa.Update]:
+    columns = {
+        "state": sa.Text,
+        "final_reason": sa.Text,
+        "attempts_count": sa.Integer,
+        "stage": sa.Integer,
+        "next_attempt_at": Instant,
+        "last_outcome": sa.Text,
+        "last_attempt_at": Instant,
+    }
+    rows = Rows(dialect, "r", {"id": BigId, **columns})
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id == rows.c.id)
+        .values({contacts.c[name]: rows.c[name] for name in columns})
+    )
+    return rows, statement
+
+
+def _due(row: sa.Row[Any]) -> DueContact:
+    return DueContact(
+        id=ContactId(row.id),
+        campaign_id=CampaignId(row.campaign_id),
+        calling_zone_id=CallingZoneId(row.calling_zone_id),
+        priority=row.priority,
+        stage=Stage(row.stage),
+        phone_number=row.phone_number,
+        external_contact_id=row.external_contact_id,
+        name=row.name,
+        email=row.email,
+        language=row.language,
+        attributes=row.attributes,
+        attempts_count=row.attempts_count,
+        call_before=row.call_before,
+        is_excluded=bool(row.is_excluded),
+        is_busy=bool(row.is_busy),
+    )

@@ -1,0 +1,402 @@
+"""The schema: every table, constraint and index, in the words of docs/architecture.md."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass
+from outdial.domain.campaign import CampaignStatus, Purpose, WhenEmpty
+from outdial.domain.contact import ContactState, Stage
+from outdial.domain.settle import Outcome
+from outdial.storage.types import BigId, Instant, Json
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", BigId, sa.Identity(), primary_key=True)
+
+
+def _to(table: str, *, null: bool = False, name: str | None = None) -> sa.Column[int]:
+    column = name or {"campaigns": "campaign_id", "contacts": "contact_id"}[table]
+    return sa.Column(column, BigId, sa.ForeignKey(f"{table}.id"), nullable=null)
+
+
+def _workspace() -> sa.Column[int]:
+    return sa.Column("workspace_id", BigId, nullable=False, server_default="1")
+
+
+def _created_at() -> sa.Column[object]:
+    return sa.Column("created_at", Instant, nullable=False)
+
+
+provider_configurations = sa.Table(
+    "provider_configurations",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("adapter", sa.Text, nullable=False, server_default="http"),
+    sa.Column("base_url", sa.Text),
+    # Where a secret is (`env:NAME`, `file:PATH`), never the secret itself.
+    sa.Column("api_key_ref", sa.Text),
+    sa.Column("webhook_secret_ref", sa.Text),
+    sa.Column("options", Json, nullable=False, server_default="{}"),
+    sa.Column("outbound_number", sa.Text),
+    sa.Column("max_concurrent_calls", sa.Integer, nullable=False),
+    sa.Column("calls_per_second", sa.Numeric(12, 4)),
+    sa.Column("burst", sa.Integer, nullable=False, server_default="1"),
+    # The next slot, and what the provider's answers did to the rate.
+    sa.Column("rate_cursor_at", Instant),
+    sa.Column("rate_factor", sa.Float, nullable=False, server_default="1"),
+    sa.Column("rate_factor_at", Instant),
+    sa.Column("not_before", Instant),
+    sa.Column("unreachable_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("suspended_at", Instant),
+    sa.Column("suspended_reason", sa.Text),
+    sa.Column("blocked_countries", Json, nullable=False, server_default="{}"),
+    sa.UniqueConstraint("workspace_id", "name"),
+    sa.CheckConstraint("max_concurrent_calls >= 0", name="max_concurrent_calls_not_negative"),
+    sa.CheckConstraint("calls_per_second > 0", name="calls_per_second_positive"),
+    sa.CheckConstraint("burst >= 1", name="burst_positive"),
+)
+
+caller_numbers = sa.Table(
+    "caller_numbers",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
+    sa.Column("phone_number", sa.Text, nullable=False),
+    sa.Column("country", sa.Text),
+    sa.Column("state", sa.Text, nullable=False, server_default="in_use"),
+    sa.Column("reason", sa.Text),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.UniqueConstraint("account_id", "phone_number"),
+    sa.CheckConstraint("state IN ('in_use', 'resting', 'retired')", name="state_known"),
+)
+
+campaigns = sa.Table(
+    "campaigns",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default=CampaignStatus.DRAFT),
+    sa.Column("paused_by", sa.Text),
+    sa.Column("paused_reason", sa.Text),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
+    sa.Column("language", sa.Text, nullable=False),
+    sa.Column("script", Json, nullable=False),
+    sa.Column("retry_policy", Json, nullable=False),
+    sa.Column("windows", Json, nullable=False),
+    sa.Column("closed_dates", Json, nullable=False),
+    sa.Column("calling_rule", sa.Text),
+    sa.Column("default_time_zone", sa.Text),
+    sa.Column("countries", Json, nullable=False),
+    sa.Column("starts_at", Instant),
+    sa.Column("ends_at", Instant),
+    sa.Column("when_empty", sa.Text, nullable=False),
+    sa.Column("max_concurrent_calls", sa.Integer),
+    sa.Column("weight", sa.Float, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("caller_numbers", Json, nullable=False),
+    sa.Column("call_options", Json, nullable=False),
+    sa.Column("rejections_in_a_row", sa.Integer, nullable=False, server_default="0"),
+    _created_at(),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.UniqueConstraint("workspace_id", "name"),
+    _one_of("status", CampaignStatus),
+    _one_of("purpose", Purpose),
+    _one_of("when_empty", WhenEmpty),
+    sa.CheckConstraint("weight > 0", name="weight_positive"),
+    sa.Index("ix_campaigns_account_id_status", "account_id", "status"),
+)
+
+calling_zones = sa.Table(
+    "calling_zones",
+    metadata,
+    _id(),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    # Empty means unknown: such a zone is closed.
+    sa.Column("time_zones", Json, nullable=False),
+    sa.Column("country", sa.Text),
+    sa.Column("subdivision", sa.Text),
+    sa.Column("source", sa.Text, nullable=False),
+)
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    _id(),
+    _workspace(),
+    _to("campaigns"),
+    sa.Column("file_name", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text),
+    sa.Column("imported_by", sa.Text),
+    _created_at(),
+    sa.Column("finished_at", Instant),
+    sa.Column("counts", Json, nullable=False, server_default="{}"),
+)
+
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    _id(),
+    _to("campaigns"),
+    sa.Column("import_id", BigId, sa.ForeignKey("imports.id")),
+    sa.Column("import_line", sa.Integer),
+    sa.Column("external_contact_id", sa.Text),
+    # What makes a contact the same on a second import: its external id, else its number.
+    sa.Column("identity_key", sa.Text, nullable=False),
+    sa.Column("phone_number", sa.Text, nullable=False),
+    sa.Column("email", sa.Text),
+    sa.Column("name", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("attributes", Json, nullable=False, server_default="{}"),
+    sa.Column("consent_at", Instant),
+    sa.Column("consent_kind", sa.Text),
+    sa.Column("consent_source", sa.Text),
+    sa.Column("calling_zone_id", BigId, sa.ForeignKey("calling_zones.id"), nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("stage", sa.SmallInteger, nullable=False, server_default=str(int(Stage.FIRST))),
+    sa.Column("state", sa.Text, nullable=False, server_default=ContactState.PENDING),
+    sa.Column("final_reason", sa.Text),
+    sa.Column("attempts_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_attempt_at", Instant),
+    sa.Column("last_outcome", sa.Text),
+    sa.Column("next_attempt_at", Instant),
+    sa.Column("call_after", Instant),
+    sa.Column("call_before", Instant),
+    _created_at(),
+    sa.UniqueConstraint("campaign_id", "identity_key"),
+    _one_of("state", ContactState),
+    sa.CheckConstraint("state <> 'pending' OR next_attempt_at IS NOT NULL", name="pending_is_due_once"),
+    # Read bucket by bucket, so that all but the last two columns are equalities.
+    sa.Index(
+        "ix_contacts_due",
+        "campaign_id",
+        "calling_zone_id",
+        "priority",
+        "stage",
+        "next_attempt_at",
+        "id",
+        postgresql_where=sa.text("state = 'pending'"),
+        sqlite_where=sa.text("state = 'pending'"),
+    ),
+    sa.Index(
+        "ix_contacts_in_progress",
+        "campaign_id",
+        postgresql_where=sa.text("state = 'in_progress'"),
+        sqlite_where=sa.text("state = 'in_progress'"),
+    ),
+    sa.Index("ix_contacts_phone_number", "phone_number"),
+)
+
+buckets = sa.Table(
+    "buckets",
+    metadata,
+    sa.Column("campaign_id", BigId, sa.ForeignKey("campaigns.id"), primary_key=True),
+    sa.Column("calling_zone_id", BigId, sa.ForeignKey("calling_zones.id"), primary_key=True),
+    sa.Column("priority", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.SmallInteger, primary_key=True),
+    # When its next contact is due: may be early, never late. Null: nobody waits in it.
+    sa.Column("next_due_at", Instant),
+    # Raised by all who add contacts, so that a claim never overwrites a hint that it has not read.
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("beat_at", Instant, nullable=False),
+    sa.Column("stopped_at", Instant),
+)
+
+call_attempts = sa.Table(
+    "call_attempts",
+    metadata,
+    _id(),
+    _to("contacts"),
+    _to("campaigns"),
+    sa.Column("campaign_revision", sa.Integer, nullable=False),
+    sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
+    sa.Column("phone_number", sa.Text, nullable=False),
+    sa.Column("from_number", sa.Text, nullable=False),
+    sa.Column("attempt_number", sa.Integer, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False, unique=True),
+    sa.Column("claim_id", sa.Text, nullable=False),
+    sa.Column("worker_id", BigId, sa.ForeignKey("workers.id"), nullable=False),
+    sa.Column("provider_call_id", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("claimed_at", Instant, nullable=False),
+    sa.Column("dial_at", Instant, nullable=False),
+    sa.Column("not_after", Instant, nullable=False),
+    # The fence: set by the last check right before the POST, and only once.
+    sa.Column("sent_at", Instant),
+    sa.Column("started_at", Instant),
+    sa.Column("ringing_at", Instant),
+    sa.Column("answered_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("settled_at", Instant),
+    # When the outcome becomes final without a result, and when to ask the provider about an open call.
+    sa.Column("settle_at", Instant),
+    sa.Column("look_up_at", Instant),
+    sa.Column("ending", sa.Text),
+    sa.Column("ending_source", sa.SmallInteger),
+    sa.Column("ended_by", sa.Text),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("result", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("callback_at", Instant),
+    sa.Column("opt_out", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("sip_code", sa.Integer),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_class", sa.Text),
+    sa.Column("provider_raw_status", sa.Text),
+    sa.Column("cost", sa.Text),
+    sa.Column("answers", Json),
+    sa.Column("artifacts", Json),
+    sa.Column("metadata", Json, nullable=False, server_default="{}"),
+    sa.Column("permit", Json, nullable=False),
+    sa.UniqueConstraint("account_id", "provider_call_id"),
+    _one_of("state", AttemptState),
+    _one_of("ending", Ending),
+    _one_of("answered_by", AnsweredBy),
+    _one_of("outcome", Outcome),
+    _one_of("error_class", ErrorClass),
+    sa.CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_at_means_ended"),
+    sa.CheckConstraint("settled_at IS NULL OR outcome IS NOT NULL", name="settled_has_outcome"),
+    # One call at a time per number, over all campaigns and accounts, held by the database itself.
+    sa.Index(
+        "uq_call_attempts_unsettled_number",
+        "phone_number",
+        unique=True,
+        postgresql_where=sa.text("settled_at IS NULL"),
+        sqlite_where=sa.text("settled_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_call_attempts_open",
+        "account_id",
+        "campaign_id",
+        postgresql_where=sa.text("ended_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_call_attempts_unsettled",
+        "settle_at",
+        postgresql_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_call_attempts_look_up_at",
+        "look_up_at",
+        postgresql_where=sa.text("ended_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NULL"),
+    ),
+    sa.Index("ix_call_attempts_contact_id", "contact_id"),
+    sa.Index("ix_call_attempts_claim_id", "claim_id"),
+)
+
+call_events = sa.Table(
+    "call_events",
+    metadata,
+    _id(),
+    sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("attempt_id", BigId, sa.ForeignKey("call_attempts.id")),
+    sa.Column("call_id", sa.Text),
+    sa.Column("provider_call_id", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("event_at", Instant, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("payload", Json, nullable=False),
+    # The same in our words, for the event that comes before we know whose it is.
+    sa.Column("normalized", Json, nullable=False),
+    sa.UniqueConstraint("account_id", "event_id"),
+    sa.Index("ix_call_events_attempt_id", "attempt_id"),
+    sa.Index(
+        "ix_call_events_unknown",
+        "account_id",
+        "provider_call_id",
+        postgresql_where=sa.text("attempt_id IS NULL"),
+        sqlite_where=sa.text("attempt_id IS NULL"),
+    ),
+)
+
+exclusion_list_entries = sa.Table(
+    "exclusion_list_entries",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("phone_number", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False, server_default="all"),
+    _to("campaigns", null=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("expires_at", Instant),
+    # Evidence is never deleted: a removal is written beside the entry.
+    sa.Column("removed_at", Instant),
+    sa.Column("removed_by", sa.Text),
+    sa.Column("removed_why", sa.Text),
+    sa.CheckConstraint("scope IN ('all', 'workspace', 'campaign')", name="scope_known"),
+    sa.Index(
+        "uq_exclusion_list_entries_in_force",
+        "phone_number",
+        "workspace_id",
+        sa.text("coalesce(campaign_id, 0)"),
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL"),
+        sqlite_where=sa.text("removed_at IS NULL"),
+    ),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("campaign_id", BigId),
+    sa.Column("contact_id", BigId),
+    sa.Column("attempt_id", BigId),
+    sa.Column("payload", Json, nullable=False),
+    _created_at(),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    _id(),
+    _workspace(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False, unique=True),
+    _created_at(),
+    sa.Column("revoked_at", Instant),
+    sa.UniqueConstraint("workspace_id", "name"),
+    sa.CheckConstraint("role IN ('admin', 'campaign_manager', 'viewer')", name="role_known"),
+)

@@ -1,0 +1,26 @@
+"""Statements over `workers`: who dials, and whether its heart beats."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from outdial.domain.ids import WorkerId
+from outdial.storage.tables import workers
+
+
+def start(connection: sa.Connection, name: str, at: datetime) -> WorkerId:
+    statement = sa.insert(workers).values(name=name, started_at=at, beat_at=at).returning(workers.c.id)
+    return WorkerId(connection.execute(statement).scalar_one())
+
+
+def beat(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
+    """Raise the counter; others see that it changed, whatever their clocks say."""
+    connection.execute(
+        sa.update(workers).where(workers.c.id == worker_id).values(beat=workers.c.beat + 1, beat_at=at)
+    )
+
+
+def stop(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
+    connection.execute(sa.update(workers).where(workers.c.id == worker_id).values(stopped_at=at))

@@ -1,0 +1,328 @@
+"""The generic HTTP contract (docs/http-contract.md), for anyone's gateway and for the simulated provider. Without IO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Source
+from outdial.domain.errors import (
+    AccountRejected,
+    CallerRejected,
+    CallRejected,
+    DestinationRejected,
+    InDoubt,
+    NotPlaced,
+    NumberRejected,
+    RateLimited,
+    TelephonyProviderError,
+)
+from outdial.domain.ids import CallId, ProviderCallId
+from outdial.telephony.protocol import (
+    Capabilities,
+    HttpRequest,
+    HttpResponse,
+    OutboundCallRequest,
+    OutboundCallResponse,
+    SignatureInvalid,
+    WebhookMalformed,
+)
+
+# The contract's error codes that say more than the HTTP status does.
+ERROR_OF_CODE: Final[Mapping[str, type[TelephonyProviderError]]] = {
+    "invalid_number": NumberRejected,
+    "invalid_caller": CallerRejected,
+    "destination_not_allowed": DestinationRejected,
+    "expired": NotPlaced,
+    "unauthorized": AccountRejected,
+    "payment_required": AccountRejected,
+    "account_suspended": AccountRejected,
+    "invalid_request": CallRejected,
+}
+ERROR_OF_STATUS: Final[Mapping[int, type[TelephonyProviderError]]] = {
+    401: AccountRejected,
+    402: AccountRejected,
+    403: AccountRejected,
+    412: NotPlaced,
+}
+
+KIND_OF_WORD: Final[Mapping[str, tuple[EventKind, Ending | None]]] = {
+    "queued": (EventKind.INITIATED, None),
+    "initiated": (EventKind.INITIATED, None),
+    "ringing": (EventKind.RINGING, None),
+    "answered": (EventKind.ANSWERED, None),
+    "voicemail": (EventKind.VOICEMAIL, None),
+    "completed": (EventKind.ENDED, Ending.ANSWERED),
+    "failed": (EventKind.ENDED, Ending.FAILED),
+    "no_answer": (EventKind.ENDED, Ending.NO_ANSWER),
+    "busy": (EventKind.ENDED, Ending.BUSY),
+    "canceled": (EventKind.ENDED, Ending.CANCELED),
+    "result": (EventKind.RESULT, None),
+}
+
+# SIP final responses that say more than "failed": 603 declined, 607 unwanted (RFC 8197), 608 rejected by an analytics
+# engine (RFC 8688); 404, 410, 484, 604 name the number.
+ENDING_OF_SIP: Final[Mapping[int, Ending]] = {
+    486: Ending.BUSY,
+    600: Ending.BUSY,
+    408: Ending.NO_ANSWER,
+    480: Ending.NO_ANSWER,
+    603: Ending.REJECTED,
+    607: Ending.REJECTED,
+    608: Ending.BLOCKED,
+}
+NUMBER_SIP_CODES: Final = frozenset({404, 410, 484, 604})
+
+# Older gateways put what the line did into the result; it is no result of a conversation.
+ECHOES: Final = frozenset({"voicemail", "no_answer", "busy", "failed", "canceled", "answered"})
+
+
+class _Start(BaseModel):
+    provider_call_id: Annotated[str, BeforeValidator(str)] = Field(
+        validation_alias=AliasChoices("provider_call_id", "call_id"), min_length=1
+    )
+    status: str | None = None
+
+
+class _Facts(BaseModel):
+    """What events and look-ups share."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    provider_call_id: str | None = Field(default=None, max_length=255)
+    call_id: str | None = Field(default=None, max_length=255)
+    duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    answered_by: AnsweredBy | None = None
+    result: str | None = Field(
+        default=None, validation_alias=AliasChoices("result", "outcome"), max_length=100
+    )
+    answers: list[dict[str, Any]] | None = None
+    error_code: str | None = Field(default=None, max_length=100)
+    sip_code: int | None = Field(default=None, ge=100, le=699)
+    callback_at: datetime | None = None
+    opt_out: bool = False
+    cost: str | float | None = None
+    artifacts: list[dict[str, Any]] | None = None
+
+
+class _Event(_Facts):
+    event: Literal[
+        "call.initiated",
+        "call.ringing",
+        "call.answered",
+        "call.completed",
+        "call.failed",
+        "call.no_answer",
+        "call.busy",
+        "call.voicemail",
+        "call.canceled",
+        "call.result",
+    ]
+    event_id: str = Field(min_length=1, max_length=255)
+    timestamp: datetime
+
+
+class _Call(_Facts):
+    provider_call_id: str
+    status: str
+    ended_at: datetime | None = None
+
+
+class _Calls(BaseModel):
+    calls: list[_Call]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenericHttpAdapter:
+    """`webhook_secret` is a Standard Webhooks secret (`whsec_` and base64). Without one every webhook is refused."""
+
+    base_url: str
+    api_key: str
+    webhook_secret: str | None = None
+    capabilities: Capabilities = Capabilities(honours_not_after=True, listing_lag_seconds=5.0)
+
+    def start_request(self, request: OutboundCallRequest) -> HttpRequest:
+        body = {
+            "call_id": request.call_id,
+            "to": request.to,
+            "from": request.from_number,
+            "language": request.language,
+            "callback_url": request.callback_url,
+            "intro_script": request.intro_script,
+            "questions": [
+                {"position": question.position, "text": question.text, "answer_type": question.answer_type}
+                for question in request.questions
+            ],
+            "metadata": dict(request.metadata),
+            "not_after": None if request.not_after is None else _rfc3339(request.not_after),
+            "ring_timeout_seconds": request.ring_timeout_seconds,
+            "max_duration_seconds": request.max_duration_seconds,
+            "machine_detection": request.machine_detection,
+        }
+        return HttpRequest(
+            method="POST",
+            url=f"{self.base_url.rstrip('/')}/calls",
+            headers={
+                **self._headers(),
+                "Content-Type": "application/json",
+                "Idempotency-Key": request.call_id,
+            },
+            body=json.dumps({key: value for key, value in body.items() if value is not None}).encode(),
+        )
+
+    def read_start(self, response: HttpResponse) -> OutboundCallResponse:
+        if 200 <= response.status < 300:
+            try:
+                answer = _Start.model_validate_json(response.body)
+            except ValidationError as error:
+                raise InDoubt("accepted without a readable id", http_status=response.status) from error
+            return OutboundCallResponse(
+                provider_call_id=ProviderCallId(answer.provider_call_id), status=answer.status
+            )
+        raise self._refusal(response)
+
+    def look_up_request(self, call_id: CallId) -> HttpRequest:
+        url = f"{self.base_url.rstrip('/')}/calls?client_call_id={call_id}"
+        return HttpRequest(method="GET", url=url, headers=self._headers())
+
+    def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
+        if response.status != 200:
+            raise self._refusal(response)
+        try:
+            calls = _Calls.model_validate_json(response.body).calls
+        except ValidationError as error:
+            raise InDoubt(
+                "the look-up's answer is not the contract's", http_status=response.status
+            ) from error
+        return [_looked_up(call_id, call) for call in calls if call.status in KIND_OF_WORD]
+
+    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
+        if self.webhook_secret is None:
+            raise SignatureInvalid("this account has no webhook secret")
+        try:
+            Webhook(self.webhook_secret).verify(body, dict(headers))
+        except (WebhookVerificationError, ValueError) as error:
+            raise SignatureInvalid(str(error)) from error
+        except json.JSONDecodeError as error:
+            raise WebhookMalformed("the body is not JSON") from error
+        try:
+            event = _Event.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "body"
+            raise WebhookMalformed(f"{place}: {first['msg']}") from error
+        if event.call_id is None and event.provider_call_id is None:
+            raise WebhookMalformed(
+                "call_id: the event names no call, neither by call_id nor by provider_call_id"
+            )
+        return [_heard(event)]
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
+
+    def _refusal(self, response: HttpResponse) -> TelephonyProviderError:
+        code, detail = _error_of(response.body)
+        status = response.status
+        # A 503 without the contract's error may come from a proxy that had passed the request on.
+        if status == 429 or (status == 503 and code is not None):
+            return RateLimited(
+                detail, retry_after=_retry_after(response), error_code=code, http_status=status
+            )
+        if 400 <= status < 500:
+            kind = ERROR_OF_CODE.get(code or "") or ERROR_OF_STATUS.get(status, CallRejected)
+            return kind(detail, error_code=code, http_status=status)
+        return InDoubt(detail, error_code=code, http_status=status)
+
+
+def _heard(event: _Event) -> CallEvent:
+    kind, ending = KIND_OF_WORD[event.event.removeprefix("call.")]
+    # `call.voicemail` normally comes before the end; with a duration it is the end itself.
+    if kind is EventKind.VOICEMAIL and event.duration_seconds is not None:
+        kind, ending = EventKind.ENDED, Ending.ANSWERED
+    heard = _call_event(
+        event, kind, ending, event.event_id, _aware(event.timestamp), Source.EVENT, event.event
+    )
+    return heard
+
+
+def _looked_up(call_id: CallId, call: _Call) -> CallEvent:
+    kind, ending = KIND_OF_WORD[call.status]
+    facts = json.dumps([call_id, call.provider_call_id, call.status, call.result])
+    event_id = "lookup-" + hashlib.sha256(facts.encode()).hexdigest()[:32]
+    at = _aware(call.ended_at) if call.ended_at is not None else datetime.min.replace(tzinfo=UTC)
+    call.call_id = call_id
+    return _call_event(call, kind, ending, event_id, at, Source.LOOKUP, call.status)
+
+
+def _call_event(
+    facts: _Facts,
+    kind: EventKind,
+    ending: Ending | None,
+    event_id: str,
+    at: datetime,
+    source: Source,
+    raw: str,
+) -> CallEvent:
+    error_class = None
+    if ending is Ending.FAILED and facts.sip_code is not None:
+        ending = ENDING_OF_SIP.get(facts.sip_code, ending)
+    if ending is Ending.FAILED and (
+        facts.sip_code in NUMBER_SIP_CODES or facts.error_code == "invalid_number"
+    ):
+        error_class = ErrorClass.NUMBER
+    answered_by = AnsweredBy.MACHINE if raw.endswith("voicemail") else facts.answered_by
+    if facts.result == "voicemail":
+        answered_by = AnsweredBy.MACHINE
+    return CallEvent(
+        kind=kind,
+        event_id=event_id,
+        at=at,
+        call_id=None if facts.call_id is None else CallId(facts.call_id),
+        provider_call_id=None if facts.provider_call_id is None else ProviderCallId(facts.provider_call_id),
+        source=source,
+        ending=ending,
+        answered_by=answered_by,
+        result=None if facts.result in ECHOES else facts.result,
+        duration_seconds=facts.duration_seconds,
+        callback_at=None if facts.callback_at is None else _aware(facts.callback_at),
+        opt_out=facts.opt_out,
+        sip_code=facts.sip_code,
+        error_code=facts.error_code,
+        error_class=error_class,
+        raw_status=raw,
+        cost=None if facts.cost is None else str(facts.cost),
+        answers=facts.answers,
+        artifacts=facts.artifacts,
+    )
+
+
+def _error_of(body: bytes) -> tuple[str | None, str]:
+    try:
+        error = json.loads(body)["error"]
+        if isinstance(error, str):
+            return error, ""
+        return str(error["code"]), str(error.get("message", ""))[:300]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, ""
+
+
+def _retry_after(response: HttpResponse) -> float | None:
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _aware(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -1,0 +1,78 @@
+"""`HttpTelephonyProvider`: the generic contract as a provider object, synchronous for those who call it themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import httpx
+
+from outdial.domain.attempt import CallEvent
+from outdial.domain.ids import CallId
+from outdial.telephony.adapters.http import GenericHttpAdapter
+from outdial.telephony.protocol import Capabilities, HttpAdapter, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.transport import SyncTransport
+
+
+class AdapterProvider:
+    """Any sans-IO adapter as a provider object. The worker takes the adapter out and sends over its own transport,
+    unless a `client` was passed: then that client sends, in threads.
+    """
+
+    def __init__(self, adapter: HttpAdapter, client: httpx.Client | None = None) -> None:
+        self.adapter = adapter
+        self.brings_own_client = client is not None
+        self._transport: SyncTransport | None = None if client is None else SyncTransport(client)
+
+    def start_outbound_call(self, request: OutboundCallRequest) -> OutboundCallResponse:
+        """Place the call; raises a `TelephonyProviderError` for every answer but acceptance."""
+        return self.adapter.read_start(self._sync.send(self.adapter.start_request(request)))
+
+    def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+        """What the provider knows of the call; raises a `TelephonyProviderError` when it could not be asked."""
+        return self.adapter.read_look_up(call_id, self._sync.send(self.adapter.look_up_request(call_id)))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.adapter.capabilities
+
+    @property
+    def _sync(self) -> SyncTransport:
+        if self._transport is None:
+            self._transport = SyncTransport()
+        return self._transport
+
+
+class HttpTelephonyProvider(AdapterProvider):
+    """The generic HTTP contract (docs/http-contract.md) at `base_url`.
+
+    `webhook_secret` is a Standard Webhooks secret; `honours_not_after` says whether the gateway answers 412 to a
+    request that it reads after its `not_after`: only then does an empty look-up prove that no call was placed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        webhook_secret: str | None = None,
+        honours_not_after: bool = True,
+        listing_lag_seconds: float = 5.0,
+        client: httpx.Client | None = None,
+    ) -> None:
+        self._generic = GenericHttpAdapter(
+            base_url=base_url,
+            api_key=api_key,
+            webhook_secret=webhook_secret,
+            capabilities=Capabilities(
+                honours_not_after=honours_not_after, listing_lag_seconds=listing_lag_seconds
+            ),
+        )
+        super().__init__(self._generic, client)
+
+    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
+        """Verify and parse one webhook; raises `SignatureInvalid` or `WebhookMalformed`."""
+        return self._generic.read_webhook(headers, body)
