@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from outdial.domain.errors import OutdialError
 
@@ -23,13 +24,10 @@ R = TypeVar("R")
 class DatabaseUnavailable(OutdialError):
     """The database cannot be reached or used. The message names it without its password."""
 
-    def __init__(self, shown_url: str, reason: str) -> None:
+    def __init__(self, shown_url: str, reason: str, cure: str) -> None:
         self.shown_url = shown_url
         self.reason = reason
-        super().__init__(
-            f"The database {shown_url} cannot be used: {reason}. Check DATABASE_URL, and that the database is up "
-            "and lets you in."
-        )
+        super().__init__(f"The database {shown_url} cannot be used: {reason}. {cure}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,21 +61,29 @@ def open_context(*, check_schema: bool = True) -> Iterator[Context]:
         if check_schema:
             context.run(migrate.check)
         yield context
-    except sa.exc.DBAPIError as error:
-        reason = _why_unusable(error)
-        if reason is None:
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        # SQLite's own errors come from what prepares its connections.
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        cure = _cure(error, cause)
+        if cure is None:
             raise
-        raise DatabaseUnavailable(settings.shown_database_url, reason) from error
+        reason = (str(cause).strip() or "it gave no reason").splitlines()[0].rstrip(". ")
+        raise DatabaseUnavailable(settings.shown_database_url, reason, cure) from error
     finally:
         engine.dispose()
 
 
-def _why_unusable(error: sa.exc.DBAPIError) -> str | None:
-    """The first line of the driver's own words; None where the fault is rather ours."""
+# lock not available, statement canceled by its time-out, serialization failure, deadlock
+BUSY_SQLSTATES: Final = frozenset({"55P03", "57014", "40001", "40P01"})
+
+
+def _cure(error: Exception, cause: BaseException | None) -> str | None:
+    """What to do about the database; None where the fault is rather ours."""
     import sqlalchemy as sa
 
-    words = str(error.orig).strip()
-    is_no_database = "file is not a database" in words
-    if not is_no_database and not isinstance(error, sa.exc.OperationalError):
-        return None
-    return words.splitlines()[0].rstrip(". ") if words else "it gave no reason"
+    words = str(cause)
+    if getattr(cause, "sqlstate", None) in BUSY_SQLSTATES or "database is locked" in words:
+        return "Something else is holding it: try again in a moment."
+    if "file is not a database" in words or isinstance(error, sa.exc.OperationalError | sqlite3.OperationalError):
+        return "Check DATABASE_URL, and that the database is up and lets you in."
+    return None

@@ -44,7 +44,7 @@ class AnswerType(StrEnum):
 
 # Which command may move a campaign from which statuses. A command whose goal is reached already succeeds as well.
 TRANSITIONS: Final[Mapping[CampaignStatus, frozenset[CampaignStatus]]] = {
-    CampaignStatus.SCHEDULED: frozenset({CampaignStatus.DRAFT}),
+    CampaignStatus.SCHEDULED: frozenset({CampaignStatus.DRAFT, CampaignStatus.PAUSED}),
     CampaignStatus.RUNNING: frozenset(
         {CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.PAUSED}
     ),

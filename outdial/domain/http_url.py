@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 def check_http_url(text: str) -> str:
-    """The URL without a slash at its end. Raises ValueError with the rest of a sentence, without repeating `text`."""
+    """`text` itself. Raises ValueError with the rest of a sentence, which does not repeat it."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -22,4 +22,4 @@ def check_http_url(text: str) -> str:
         )
     if not text.isprintable() or " " in text:
         raise ValueError("holds spaces or unprintable characters: write the URL alone")
-    return text.rstrip("/")
+    return text

@@ -119,7 +119,7 @@ def _full_digits(text: str) -> str | None:
     """The digits of a number written with + and country code, if there is nothing else to wonder about in it."""
     digits = text[1:]
     if text[:1] != "+" or not digits.isdecimal():
-        if text[-2:] == ".0":
+        if text[-1:] == "0" and not text.rpartition(".")[2].strip("0"):
             return None
         text = text.translate(_SEPARATORS)
         digits = text[1:]
@@ -134,6 +134,8 @@ def _calling_code(digits: str) -> str | None:
     return None
 
 
+# For whoever normalizes a number next wants to know where it rings.
+@lru_cache(maxsize=16)
 def _plan(digits: str) -> NumberPlan | None:
     code = _calling_code(digits)
     if code is None:

@@ -69,10 +69,14 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
     return kept
 
 
+def describe_definition(definition: CampaignDefinition) -> dict[str, str]:
+    """Each key with its value as a person reads it, in the file's order: `retry.max_attempts` is `3`."""
+    return dict(_leaves(to_document(definition), ""))
+
+
 def describe_changes(old: CampaignDefinition, new: CampaignDefinition) -> list[str]:
     """One line for each key whose value is another, in the file's order: `retry.max_attempts: 3 → 5`."""
-    before = dict(_leaves(to_document(old), ""))
-    after = dict(_leaves(to_document(new), ""))
+    before, after = describe_definition(old), describe_definition(new)
     keys = [*after, *(key for key in before if key not in after)]
     return [
         f"{key}: {before.get(key, NOT_SET)} → {after.get(key, NOT_SET)}"

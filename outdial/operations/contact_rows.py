@@ -6,9 +6,11 @@ this person must not be called.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -63,6 +65,7 @@ WORDS: Final[Mapping[str, bool]] = {
     "x": True,
 }
 
+_json_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 _PRIORITY: Final = re.compile(r"[+-]?[0-9]{1,5}")
 # The shape of a BCP 47 tag, with the underscore that many programs write in place of the hyphen.
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
@@ -110,8 +113,9 @@ class ContactRows:
         self._header = header
         self._rules = rules
         self._known: Callable[[Sequence[str]], tuple[str, ...]] = itemgetter(*header.places)
+        self._attributes = [(_json_text(name) + ":", place) for name, place in header.attributes]
         names = sum(len(name.encode()) for name, _ in header.attributes)
-        self._attribute_bytes_left = LARGEST_ATTRIBUTES_BYTES - names
+        self._surely_fits = LARGEST_ATTRIBUTES_BYTES - names
 
     def read(self, row: Row) -> NewContact | Rejection:
         try:
@@ -142,11 +146,11 @@ class ContactRows:
             email or None,
             name or None,
             _language(language) if language else None,
-            self._attributes(cells) if self._header.attributes else {},
+            self._attributes_json(cells),
             _truth("has_prior_consent", consent) if consent else False,
-            self._zone(number, time_zone),
             _priority(priority) if priority else 0,
             _truth("do_not_call", do_not_call) if do_not_call else False,
+            self._zone(number, time_zone),
         )
 
     def _fitted(self, cells: list[str]) -> list[str]:
@@ -183,15 +187,23 @@ class ContactRows:
             reason = str(error).removeprefix(repr(time_zone)).strip()
             raise _Unfit("time_zone", time_zone, reason) from error
 
-    def _attributes(self, cells: Sequence[str]) -> dict[str, str]:
-        attributes = {name: value for name, place in self._header.attributes if (value := cells[place].strip())}
+    def _attributes_json(self, cells: Sequence[str]) -> str:
+        fields: list[str] = []
+        characters = 0
+        for field_name, place in self._attributes:
+            value = cells[place].strip()
+            if value:
+                characters += len(value)
+                fields.append(field_name + _json_text(value))
         # Counted in characters first, of which none takes more than four bytes.
-        if sum(map(len, attributes.values())) * 4 > self._attribute_bytes_left:
-            size = sum(len(name.encode()) + len(value.encode()) for name, value in attributes.items())
-            if size > LARGEST_ATTRIBUTES_BYTES:
-                limit = LARGEST_ATTRIBUTES_BYTES // 1024
-                raise _Unfit(None, None, f"has {size} bytes of further columns: {limit} KiB is the limit")
-        return attributes
+        if (characters * 4 > self._surely_fits) and (size := self._size(cells)) > LARGEST_ATTRIBUTES_BYTES:
+            limit = LARGEST_ATTRIBUTES_BYTES // 1024
+            raise _Unfit(None, None, f"has {size} bytes in its further columns: {limit} KiB is the limit")
+        return "{" + ",".join(fields) + "}"
+
+    def _size(self, cells: Sequence[str]) -> int:
+        values = ((name, cells[place].strip()) for name, place in self._header.attributes)
+        return sum(len(name.encode()) + len(value.encode()) for name, value in values if value)
 
 
 class _Unfit(Exception):
@@ -231,12 +243,14 @@ def _check_lengths(known: Sequence[str]) -> None:
             raise _Unfit(column, value, f"has {len(value)} characters: {LONGEST[column]} is the limit")
 
 
+@lru_cache(maxsize=1024)
 def _language(text: str) -> str:
     if _LANGUAGE.fullmatch(text) is None:
         raise _Unfit("language", text, "is no language tag: write one such as 'it' or 'pt-BR'")
     return text.replace("_", "-")
 
 
+@lru_cache(maxsize=1024)
 def _priority(text: str) -> int:
     if _PRIORITY.fullmatch(text) is None or int(text) not in PRIORITIES:
         limits = f"from {PRIORITIES[0]} to {PRIORITIES[-1]}"

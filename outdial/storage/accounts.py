@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.account import Account
 from outdial.domain.ids import AccountId
@@ -118,12 +120,30 @@ def rest_number(
         )
 
 
-def use_numbers(connection: sa.Connection, account_id: AccountId, at: datetime) -> None:
-    """All resting caller numbers of the account may be shown again."""
-    connection.execute(
+def use_numbers(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[str]:
+    """All resting caller numbers of the account may be shown again. Returns them."""
+    statement = (
         sa.update(caller_numbers)
         .where(caller_numbers.c.account_id == account_id, caller_numbers.c.state == "resting")
         .values(state="in_use", reason=None, changed_at=at)
+        .returning(caller_numbers.c.phone_number)
+    )
+    return sorted(connection.execute(statement).scalars())
+
+
+def add_numbers(
+    connection: sa.Connection, account_id: AccountId, countries: Mapping[str, str | None], at: datetime
+) -> None:
+    """Caller numbers with their countries; those that are there already stay as they are, resting ones too."""
+    if not countries:
+        return
+    insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(
+        insert(caller_numbers).on_conflict_do_nothing(index_elements=["account_id", "phone_number"]),
+        [
+            {"account_id": account_id, "phone_number": number, "country": country, "changed_at": at}
+            for number, country in sorted(countries.items())
+        ],
     )
 
 

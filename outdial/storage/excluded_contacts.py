@@ -20,9 +20,9 @@ from outdial.storage.types import BigId, Instant
 def numbers_among(
     connection: sa.Connection, phone_numbers: Collection[str], campaign_id: CampaignId, at: datetime
 ) -> frozenset[str]:
-    """Those of the numbers that an exclusion in force at `at` forbids to this campaign."""
-    rows, query = _numbers_among(connection.dialect.name)
-    params = {**rows.params([(number,) for number in sorted(phone_numbers)]), "campaign_id": campaign_id, "at": at}
+    """Those of the numbers, all in E.164 form, that an exclusion in force at `at` forbids to this campaign."""
+    query = _numbers_among(connection.dialect.name)
+    params = {"numbers": ",".join(phone_numbers), "campaign_id": campaign_id, "at": at}
     return frozenset(connection.execute(query, params).scalars())
 
 
@@ -31,18 +31,25 @@ def exclude_pending(
 ) -> int:
     """Pending contacts with these numbers, of one campaign or of all, become `excluded`. Returns how many."""
     rows, statement = _exclude_pending(connection.dialect.name, campaign_id is not None)
-    params: dict[str, Any] = rows.params([(number,) for number in sorted(phone_numbers)])
+    params: dict[str, Any] = rows.params_of_columns([sorted(phone_numbers)])
     if campaign_id is not None:
         params["campaign_id"] = campaign_id
     return connection.execute(statement, params).rowcount
 
 
 @cache
-def _numbers_among(dialect: str) -> tuple[Rows, sa.Select[Any]]:
-    rows = Rows(dialect, "n", {"phone_number": sa.Text})
+def _numbers_among(dialect: str) -> sa.Select[Any]:
+    # One text and not an array, which costs the client ten times as much: imports ask for every row.
+    text = sa.bindparam("numbers", type_=sa.Text)
+    if dialect == "sqlite":
+        listed = sa.func.json_each('["' + sa.func.replace(text, ",", '","') + '"]')
+        numbers = listed.table_valued(sa.column("value", sa.Text), name="n")
+    else:
+        listed = sa.func.string_to_table(text, sa.literal_column("','"))
+        numbers = listed.table_valued(sa.column("value", sa.Text)).render_derived(name="n")
+    number = numbers.c.value
     campaign = sa.bindparam("campaign_id", type_=BigId)
-    at = sa.bindparam("at", type_=Instant)
-    return rows, sa.select(rows.c.phone_number).where(is_excluded(rows.c.phone_number, campaign, at))
+    return sa.select(number).where(is_excluded(number, campaign, sa.bindparam("at", type_=Instant)))
 
 
 @cache

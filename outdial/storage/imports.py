@@ -20,7 +20,8 @@ def begin(
         .values(campaign_id=campaign_id, file_name=file_name, imported_by=imported_by, created_at=at)
         .returning(imports.c.id)
     )
-    return connection.execute(statement).scalar_one()
+    import_id: int = connection.execute(statement).scalar_one()
+    return import_id
 
 
 def write_counts(connection: sa.Connection, import_id: int, counts: Mapping[str, int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,16 +17,16 @@ from outdial.domain.contact import ContactState, Stage
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
 from outdial.storage.contacts import PENDING
-from outdial.storage.rows import Rows
+from outdial.storage.rows import Rows, Types
 from outdial.storage.tables import campaigns, contacts
 from outdial.storage.types import BigId, Instant, Json
 
 
-# A tuple and not one of our records: an import makes a million of them, and this one takes a third of the time.
+# A tuple and not one of our records: an import makes a million of them, and hands them on by column.
 class NewContact(NamedTuple):
     """A contact as it comes in, normalized. `identity_key`: by it a contact is the same on a second import.
 
-    `import_line` is None for what comes from no file.
+    `import_line` is None for what comes from no file; `attributes_json` is the text of an object.
     """
 
     import_line: int | None
@@ -35,11 +36,11 @@ class NewContact(NamedTuple):
     email: str | None
     name: str | None
     language: str | None
-    attributes: Mapping[str, str]
+    attributes_json: str
     has_prior_consent: bool
-    calling_zone: CallingZone
     priority: int
     do_not_call: bool
+    calling_zone: CallingZone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,8 @@ class Receiver:
     status: CampaignStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inserted:
-    calling_zone_id: CallingZoneId
-    priority: int
-    state: ContactState
+# Calling zone, priority and state of contacts that are alike for their bucket.
+Group = tuple[CallingZoneId, int, ContactState]
 
 
 def lock_receiver(connection: sa.Connection, campaign_id: CampaignId) -> Receiver | None:
@@ -83,32 +81,37 @@ def lock_receiver(connection: sa.Connection, campaign_id: CampaignId) -> Receive
 def insert(
     connection: sa.Connection,
     campaign_id: CampaignId,
-    new: Sequence[tuple[NewContact, ContactState, str | None]],
-    zone_ids: Mapping[str, CallingZoneId],
+    new: Sequence[NewContact],
+    zone_ids: Sequence[CallingZoneId],
+    final_reasons: Sequence[str | None],
     origin: Origin,
     at: datetime,
-) -> list[Inserted]:
-    """Insert contacts with the state and final reason given; those who are there already stay untouched.
+) -> Counter[Group]:
+    """Insert contacts, of whom those with a final reason are excluded and all others pending and due at `at`.
 
-    Of two with the same identity in `new` the first is inserted. Pending ones are due at `at`.
+    `zone_ids` and `final_reasons` go with `new`, one for each. Who is there already stays untouched, and of two with
+    the same identity the first is inserted.
     """
-    rows, statement = _insert(connection.dialect.name)
-    params = {
-        **rows.params([_values(contact, state, reason, zone_ids) for contact, state, reason in new]),
+    *columns, _, _ = zip(*new, strict=True)
+    columns += [tuple(zone_ids), tuple(final_reasons)]
+    dialect = connection.dialect.name
+    is_staged = dialect == "postgresql" and len(new) >= STAGED_FROM
+    source, statement = _insert(dialect, is_staged)
+    params: dict[str, Any] = {
         "campaign_id": campaign_id,
         "import_id": origin.import_id,
         "consent_at": origin.consent_at,
         "consent_source": origin.consent_source,
         "at": at,
     }
-    return [
-        Inserted(
-            calling_zone_id=CallingZoneId(row.calling_zone_id),
-            priority=row.priority,
-            state=ContactState(row.state),
-        )
-        for row in connection.execute(statement, params)
-    ]
+    if isinstance(source, Rows):
+        params |= source.params_of_columns(columns)
+    else:
+        _stage(connection, zip(*columns, strict=True))
+    inserted: Counter[Group] = Counter()
+    for zone_id, priority, state, count in connection.execute(statement, params):
+        inserted[CallingZoneId(zone_id), priority, ContactState(state)] += count
+    return inserted
 
 
 def count_of_import(
@@ -116,31 +119,13 @@ def count_of_import(
 ) -> int:
     """How many of the keys, each as often as it is given, belong to contacts that this import brought."""
     rows, query = _count_of_import(connection.dialect.name)
-    params = {**rows.params([(key,) for key in identity_keys]), "campaign_id": campaign_id, "import_id": import_id}
-    return connection.execute(query, params).scalar_one()
+    params = {**rows.params_of_columns([list(identity_keys)]), "campaign_id": campaign_id, "import_id": import_id}
+    count: int = connection.execute(query, params).scalar_one()
+    return count
 
 
-def _values(
-    contact: NewContact, state: ContactState, reason: str | None, zone_ids: Mapping[str, CallingZoneId]
-) -> tuple[Any, ...]:
-    return (
-        contact.import_line,
-        contact.external_contact_id,
-        contact.identity_key,
-        contact.phone_number,
-        contact.email,
-        contact.name,
-        contact.language,
-        contact.attributes,
-        zone_ids[contact.calling_zone.key],
-        contact.priority,
-        state.value,
-        reason,
-        contact.has_prior_consent,
-    )
-
-
-GIVEN: Final = {
+# As they lie in a NewContact, then what was found out about it.
+GIVEN: Final[Types] = {
     "import_line": sa.Integer,
     "external_contact_id": sa.Text,
     "identity_key": sa.Text,
@@ -148,12 +133,24 @@ GIVEN: Final = {
     "email": sa.Text,
     "name": sa.Text,
     "language": sa.Text,
-    "attributes": Json,
-    "calling_zone_id": BigId,
+    "attributes": sa.Text,
+    "has_consent": sa.Boolean,
     "priority": sa.Integer,
-    "state": sa.Text,
+    "calling_zone_id": BigId,
     "final_reason": sa.Text,
 }
+# From so many contacts on, making a temporary table costs less than it saves.
+STAGED_FROM: Final = 100
+
+staging: Final = sa.table("outdial_incoming", *(sa.column(name, kind) for name, kind in GIVEN.items()))
+# Dropped first, for the caller's transaction may bring more than one batch.
+CREATE_STAGING: Final = (
+    f"DROP TABLE IF EXISTS pg_temp.{staging.name}; CREATE TEMPORARY TABLE {staging.name} ("
+    "import_line integer, external_contact_id text, identity_key text, phone_number text, email text, name text, "
+    "language text, attributes text, has_consent boolean, priority integer, calling_zone_id bigint, "
+    "final_reason text) ON COMMIT DROP"
+)
+
 # The same for all of a batch.
 SHARED: Final = {
     "campaign_id": BigId,
@@ -165,28 +162,46 @@ SHARED: Final = {
 
 
 @cache
-def _insert(dialect: str) -> tuple[Rows, Any]:
-    rows = Rows(dialect, "n", {**GIVEN, "has_consent": sa.Boolean})
+def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
+    source = staging if is_staged else Rows(dialect, "n", GIVEN)
+    rows = source.columns if isinstance(source, sa.TableClause) else source.c
     shared = {name: _bound(dialect, name, kind) for name, kind in SHARED.items()}
-    consented = rows.c.has_consent == sa.true()
+    is_pending = rows.final_reason.is_(None)
+    has_consent = rows.has_consent == sa.true()
+    attributes = rows.attributes
     columns: dict[str, sa.ColumnElement[Any]] = {
-        **{name: rows.c[name] for name in GIVEN},
+        **{name: rows[name] for name in GIVEN if name not in {"attributes", "has_consent"}},
+        "attributes": sa.type_coerce(attributes, Json) if dialect == "sqlite" else sa.cast(attributes, Json),
+        "state": sa.case((is_pending, PENDING), else_=sa.literal_column(f"'{ContactState.EXCLUDED}'")),
         "campaign_id": shared["campaign_id"],
         "import_id": shared["import_id"],
         "stage": sa.literal_column(str(int(Stage.FIRST))),
-        "next_attempt_at": sa.case((rows.c.state == PENDING, shared["at"])),
-        "consent_at": sa.case((consented, shared["consent_at"])),
-        "consent_kind": sa.case((consented, sa.literal_column("'prior'"))),
-        "consent_source": sa.case((consented, shared["consent_source"])),
+        "next_attempt_at": sa.case((is_pending, shared["at"])),
+        "consent_at": sa.case((has_consent, shared["consent_at"])),
+        "consent_kind": sa.case((has_consent, sa.literal_column("'prior'"))),
+        "consent_source": sa.case((has_consent, shared["consent_source"])),
         "created_at": shared["at"],
     }
     # SQLite needs the WHERE to tell ON CONFLICT from a join's ON.
-    source = sa.select(*columns.values()).where(sa.true())
+    selected = sa.select(*columns.values()).where(sa.true())
     insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statement = insert(contacts).from_select(list(columns), source, include_defaults=False)
-    return rows, statement.on_conflict_do_nothing(index_elements=["campaign_id", "identity_key"]).returning(
-        contacts.c.calling_zone_id, contacts.c.priority, contacts.c.state
-    )
+    statement = insert(contacts).from_select(list(columns), selected, include_defaults=False)
+    statement = statement.on_conflict_do_nothing(index_elements=["campaign_id", "identity_key"])
+    group = (contacts.c.calling_zone_id, contacts.c.priority, contacts.c.state)
+    if dialect == "sqlite":
+        return source, statement.returning(*group, sa.literal_column("1"))
+    inserted = statement.returning(*group).cte("inserted")
+    return source, sa.select(*inserted.c, sa.func.count()).group_by(*inserted.c)
+
+
+def _stage(connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    """COPY into a temporary table: a tenth of the client's time that arrays of parameters take."""
+    connection.exec_driver_sql(CREATE_STAGING)
+    raw: Any = connection.connection.driver_connection
+    with raw.cursor() as cursor, cursor.copy(f"COPY {staging.name} FROM STDIN") as copy:
+        write = copy.write_row
+        for row in rows:
+            write(row)
 
 
 def _bound(dialect: str, name: str, kind: Any) -> sa.ColumnElement[Any]:

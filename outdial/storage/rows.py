@@ -40,6 +40,15 @@ class Rows:
             for column, values in zip(self._types, columns, strict=True)
         }
 
+    def params_of_columns(self, columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """The same for columns in their order, all of one length and as the driver takes them: for thousands of rows."""
+        if self._dialect == "sqlite":
+            return {self._name: json.dumps(list(zip(*columns, strict=True)), ensure_ascii=False)}
+        return {
+            f"{self._name}_{column}": list(values)
+            for column, values in zip(self._types, columns, strict=True)
+        }
+
     def _values(self, row: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
         given = [row[column] for column in self._types] if isinstance(row, Mapping) else list(row)
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -60,8 +61,8 @@ class Stack:
         }
         return provider
 
-    def start_service(self, *arguments: str) -> Process:
-        service = self.processes.outdial("serve", "--port", "0", *arguments, env=self.environment)
+    def start_service(self, *arguments: str, port: int = 0) -> Process:
+        service = self.processes.outdial("serve", "--port", str(port), *arguments, env=self.environment)
         url = service.wait_for_line(r"outdial listening on (http://\S+)")[1]
         self.environment["OUTDIAL_PUBLIC_URL"] = url
         return service
@@ -71,6 +72,13 @@ class Stack:
         for worker in workers:
             worker.wait_for_line("is at work")
         return workers
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
 
     def ledger(self) -> Ledger:
         return read_ledger(self.ledger_path)

@@ -1,0 +1,149 @@
+"""`outdial account`: accounts at telephony providers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from outdial.cli.context import open_context
+from outdial.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from outdial.domain.account import Account
+
+app = typer.Typer(help="Accounts at telephony providers, and their limits.", no_args_is_help=True)
+
+# Names of places, not secrets: what a new account gets where nothing else is said.
+DEFAULT_API_KEY: Final = "env:TELEPHONY_API_KEY"
+DEFAULT_WEBHOOK_SECRET: Final = "env:TELEPHONY_WEBHOOK_SECRET"  # noqa: S105 - where it is
+
+
+@app.command(
+    "set",
+    epilog="Example: outdial account set main --adapter http --base-url https://voice.example.net "
+    "--api-key env:TELEPHONY_API_KEY --webhook-secret env:TELEPHONY_WEBHOOK_SECRET "
+    "--max-concurrent-calls 50 --calls-per-second 5 --from +390212345678",
+)
+def set_(
+    name: Annotated[str, typer.Argument(help="The account's name, by which campaigns refer to it.")],
+    adapter: Annotated[
+        str | None, typer.Option(help="How the provider is spoken to. [default: http]")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Where the provider takes calls. [default: $TELEPHONY_BASE_URL]")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help=f"Where the API key is: env:NAME or file:PATH. [default: {DEFAULT_API_KEY}]"),
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where the webhooks' secret is: env:NAME or file:PATH. [default: {DEFAULT_WEBHOOK_SECRET}]"
+        ),
+    ] = None,
+    max_concurrent_calls: Annotated[
+        int | None, typer.Option(help="Lines: how many calls may be open at once. 0 stops dialing.")
+    ] = None,
+    calls_per_second: Annotated[
+        str | None,
+        typer.Option(help="How many calls may start in a second, such as 5 or 0.2. [default: unlimited]"),
+    ] = None,
+    from_number: Annotated[
+        str | None,
+        typer.Option("--from", help="The number to show, where a campaign names none.", metavar="NUMBER"),
+    ] = None,
+) -> None:
+    """Create an account, or change what is given and leave the rest of it as it is.
+
+    Setting an account again also lifts its suspension and back-off, opens countries that the provider had refused, and
+    takes resting caller numbers into use: run it with the name alone when the provider's side is mended.
+    """
+    from outdial.bootstrap import ADAPTERS
+    from outdial.operations.accounts import set_account
+    from outdial.storage import accounts
+
+    with open_context() as context:
+        is_new = context.run(accounts.by_name, name) is None
+        if is_new:
+            adapter = adapter or "http"
+            base_url = base_url or context.settings.telephony_base_url
+            api_key = api_key or DEFAULT_API_KEY
+            webhook_secret = webhook_secret or DEFAULT_WEBHOOK_SECRET
+        done = context.run(
+            set_account,
+            name,
+            known_adapters=tuple(ADAPTERS),
+            adapter=adapter,
+            base_url=base_url,
+            api_key=api_key,
+            webhook_secret=webhook_secret,
+            max_concurrent_calls=max_concurrent_calls,
+            calls_per_second=calls_per_second,
+            outbound_number=from_number,
+        )
+    if done.is_new:
+        say(f"Account {name} created.")
+    else:
+        say(f"Account {name} changed." if done.changes else f"Account {name} is unchanged.")
+    for change in done.changes:
+        say(f"  {change}")
+
+
+@app.command("list", epilog="Example: outdial account list --json")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """All accounts with their limits, and which are suspended and why."""
+    from outdial.operations.accounts import list_accounts
+
+    with open_context() as context:
+        found = context.run(list_accounts)
+    if as_json:
+        print_json([_document(account) for account in found])
+        return
+    print_table(
+        ["account", "adapter", "lines", "calls/s", "from", "base URL", "state"],
+        [
+            (
+                account.name,
+                account.adapter,
+                account.max_concurrent_calls,
+                _rate(account),
+                account.outbound_number,
+                account.base_url,
+                _state(account),
+            )
+            for account in found
+        ],
+        empty="There are no accounts yet: create one with `outdial account set NAME …`.",
+    )
+
+
+def _document(account: Account) -> dict[str, Any]:
+    return {
+        "name": account.name,
+        "adapter": account.adapter,
+        "base_url": account.base_url,
+        "api_key": account.api_key_ref,
+        "webhook_secret": account.webhook_secret_ref,
+        "max_concurrent_calls": account.max_concurrent_calls,
+        "calls_per_second": account.rate.calls_per_second,
+        "from": account.outbound_number,
+        "suspended_at": account.suspended_at,
+        "suspended_reason": account.suspended_reason,
+        "not_before": account.throttle.not_before,
+        "blocked_countries": dict(account.blocked_countries),
+    }
+
+
+def _rate(account: Account) -> str:
+    rate = account.rate.calls_per_second
+    return "unlimited" if rate is None else f"{rate:g}"
+
+
+def _state(account: Account) -> str:
+    if account.suspended_at is not None:
+        return f"suspended: {account.suspended_reason}"
+    if account.blocked_countries:
+        return f"may not call {', '.join(sorted(account.blocked_countries))}"
+    return "ready"

@@ -1,0 +1,204 @@
+"""`outdial campaign`: campaigns from their file to their end."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outdial.cli.context import Context, open_context
+from outdial.cli.output import print_facts, print_json, print_table, say, warn
+
+if TYPE_CHECKING:
+    from outdial.operations.campaigns import CampaignProgress, Moved
+
+app = typer.Typer(
+    help="Campaigns: apply their files, start, pause, resume and cancel them.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(help="The campaign's name.", metavar="NAME", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+@app.command(epilog="Example: outdial campaign apply spring-survey.toml")
+def apply(
+    file: Annotated[
+        Path, typer.Argument(help="A campaign file (TOML).", metavar="FILE.toml", show_default=False)
+    ],
+) -> None:
+    """Create the campaign that the file defines, or change it, and show what changed. Applying it again does nothing."""
+    from outdial.operations.campaign_file import load_campaign_file
+    from outdial.operations.campaigns import Applied, apply_campaign
+
+    definition = load_campaign_file(file)
+    with open_context() as context:
+        done = context.run(apply_campaign, definition)
+    what = {
+        Applied.CREATED: f"created, as a {done.status}",
+        Applied.CHANGED: f"changed: it is {done.status}, at revision {done.revision}",
+        Applied.UNCHANGED: f"unchanged: it is {done.status}, at revision {done.revision}",
+    }
+    say(f"Campaign {done.name} {what[done.applied]}.")
+    for change in done.changes:
+        say(f"  {change}")
+    for note in done.notes:
+        warn(f"note: {note}")
+
+
+@app.command("list", epilog="Example: outdial campaign list --json")
+def list_(as_json: Json = False) -> None:
+    """All campaigns with their progress."""
+    from outdial.operations.campaigns import list_campaigns
+
+    with open_context() as context:
+        found = context.run(list_campaigns)
+    if as_json:
+        print_json([_summary(progress) for progress in found])
+        return
+    columns = [
+        "campaign",
+        "status",
+        "account",
+        "contacts",
+        "pending",
+        "calling",
+        "completed",
+        "other",
+        "paused by",
+    ]
+    empty = "There are no campaigns yet: create one with `outdial campaign apply FILE.toml`."
+    print_table(columns, [_row(progress) for progress in found], empty=empty)
+
+
+@app.command(epilog="Example: outdial campaign show spring-survey --json")
+def show(name: Name, as_json: Json = False) -> None:
+    """One campaign: where it stands, how its contacts stand, and its definition."""
+    from outdial.operations.campaign_changes import describe_definition, to_document
+    from outdial.operations.campaigns import campaign_progress
+
+    with open_context() as context:
+        progress = context.run(campaign_progress, name)
+    definition = progress.campaign.definition
+    if as_json:
+        print_json({**_summary(progress), "definition": to_document(definition)})
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in progress.contacts.items()) or "none"
+    print_facts(
+        {
+            "status": progress.campaign.status,
+            "paused by": progress.campaign.paused_by,
+            "paused because": progress.campaign.paused_reason,
+            "revision": progress.campaign.revision,
+            "contacts": counts,
+            "open calls": progress.open_calls,
+        }
+    )
+    say("")
+    print_facts(describe_definition(definition))
+
+
+@app.command(epilog="Example: outdial campaign start spring-survey")
+def start(name: Name) -> None:
+    """Let a draft run; with a starts_at in the future it is scheduled for then."""
+    from outdial.operations.campaigns import start as start_campaign
+
+    with open_context() as context:
+        _report(context.run(start_campaign, name))
+
+
+@app.command(epilog='Example: outdial campaign pause spring-survey --reason "wrong intro text"')
+def pause(
+    name: Name,
+    reason: Annotated[
+        str, typer.Option(help="Shown to whoever wonders why it stands still.")
+    ] = "paused by hand",
+) -> None:
+    """Start no further call of the campaign. Open calls go on to their end."""
+    from outdial.operations.campaigns import pause as pause_campaign
+
+    with open_context() as context:
+        moved = context.run(pause_campaign, name, paused_by=_who(), reason=reason)
+        _wait_for_last_check(context)
+    _report(moved)
+
+
+@app.command(epilog="Example: outdial campaign resume spring-survey")
+def resume(name: Name) -> None:
+    """Let a paused campaign go on."""
+    from outdial.operations.campaigns import resume as resume_campaign
+
+    with open_context() as context:
+        _report(context.run(resume_campaign, name))
+
+
+@app.command(epilog="Example: outdial campaign cancel spring-survey")
+def cancel(name: Name) -> None:
+    """End the campaign for good. Who still waits is withdrawn; open calls go on to their end."""
+    from outdial.operations.campaigns import cancel as cancel_campaign
+
+    with open_context() as context:
+        moved = context.run(cancel_campaign, name)
+        withdrawn, has_more = moved.withdrawn, moved.has_more
+        while has_more:
+            more = context.run(cancel_campaign, name)
+            withdrawn, has_more = withdrawn + more.withdrawn, more.has_more
+        _wait_for_last_check(context)
+    _report(moved)
+    if withdrawn:
+        say(f"{withdrawn} contacts were withdrawn.")
+
+
+def _wait_for_last_check(context: Context) -> None:
+    """A call whose last check came before our commit may still be leaving: only then is it true that none starts."""
+    from outdial.operations.campaigns import SETTLE_SECONDS
+
+    context.clock.sleep(SETTLE_SECONDS)
+
+
+def _report(moved: Moved) -> None:
+    say(f"Campaign {moved.name} is {moved.status}{'' if moved.has_changed else ', as it was'}.")
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # In a container the user may have a number and no name.
+        return "operator"
+
+
+def _summary(progress: CampaignProgress) -> dict[str, Any]:
+    campaign = progress.campaign
+    return {
+        "name": campaign.definition.name,
+        "status": campaign.status,
+        "paused_by": campaign.paused_by,
+        "paused_reason": campaign.paused_reason,
+        "revision": campaign.revision,
+        "account": campaign.definition.account,
+        "created_at": campaign.created_at,
+        "starts_at": campaign.definition.starts_at,
+        "ends_at": campaign.definition.ends_at,
+        "contacts": {"total": progress.total, **progress.contacts},
+        "open_calls": progress.open_calls,
+    }
+
+
+def _row(progress: CampaignProgress) -> tuple[object, ...]:
+    from outdial.domain.contact import FINAL_STATES, ContactState
+
+    campaign, contacts = progress.campaign, progress.contacts
+    completed = contacts.get(ContactState.COMPLETED, 0)
+    return (
+        campaign.definition.name,
+        campaign.status,
+        campaign.definition.account,
+        progress.total,
+        contacts.get(ContactState.PENDING, 0),
+        contacts.get(ContactState.IN_PROGRESS, 0),
+        completed,
+        sum(count for state, count in contacts.items() if state in FINAL_STATES) - completed,
+        "" if campaign.paused_by is None else f"{campaign.paused_by}: {campaign.paused_reason}",
+    )

@@ -1,0 +1,127 @@
+"""Calls as an operator looks at them: what is and was on the lines, and one call from its claim to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from outdial.domain.errors import NotFound
+from outdial.domain.ids import AttemptId, CampaignId
+from outdial.storage import call_events, campaigns, reports
+
+# What a BIGINT holds for sure.
+LONGEST_ID: Final = 18
+
+SUMMARY: Final = (
+    "id",
+    "call_id",
+    "provider_call_id",
+    "campaign",
+    "account",
+    "contact_id",
+    "external_contact_id",
+    "contact_name",
+    "phone_number",
+    "from_number",
+    "attempt_number",
+    "state",
+    "ending",
+    "answered_by",
+    "result",
+    "outcome",
+    "duration_seconds",
+    "error_class",
+    "error_code",
+)
+INSTANTS: Final = {
+    "claimed": "claimed_at",
+    "sent": "sent_at",
+    "started": "started_at",
+    "ringing": "ringing_at",
+    "answered": "answered_at",
+    "ended": "ended_at",
+    "settled": "settled_at",
+}
+DETAILS: Final = (
+    "contact_state",
+    "campaign_revision",
+    "dial_at",
+    "not_after",
+    "look_up_at",
+    "settle_at",
+    "ended_by",
+    "callback_at",
+    "opt_out",
+    "sip_code",
+    "provider_raw_status",
+    "cost",
+    "answers",
+    "artifacts",
+    "metadata",
+    "permit",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One line of a call's timeline. `source` is `outdial` or `provider`; `at` is ours, aware UTC."""
+
+    at: datetime
+    source: str
+    what: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStory:
+    """`facts` is the attempt as it stands, in the words of the table; `timeline` is in the order of time."""
+
+    facts: Mapping[str, Any]
+    timeline: Sequence[Moment]
+
+
+def list_calls(
+    connection: sa.Connection, *, campaign: str | None = None, open_only: bool = False, limit: int = 50
+) -> list[dict[str, Any]]:
+    """The newest calls first, each with its facts and instants. Raises `NotFound` for an unknown campaign."""
+    rows = reports.calls(
+        connection,
+        campaign_id=None if campaign is None else _campaign_id(connection, campaign),
+        open_only=open_only,
+        limit=limit,
+    )
+    return [{name: row[name] for name in (*SUMMARY, *INSTANTS.values())} for row in rows]
+
+
+def show_call(connection: sa.Connection, call: str) -> CallStory:
+    """One call, by its `call_id` or by the id of its row. Raises `NotFound`."""
+    row = reports.call_by_call_id(connection, call)
+    if row is None and call.isdecimal() and len(call) <= LONGEST_ID:
+        row = reports.call_by_id(connection, AttemptId(int(call)))
+    if row is None:
+        raise NotFound("call", call, "`outdial calls list` shows the latest, with their ids.")
+    ours = [
+        Moment(at=row[column], source="outdial", what=what, details={})
+        for what, column in INSTANTS.items()
+        if row[column] is not None
+    ]
+    theirs = [
+        Moment(at=event.received_at, source="provider", what=event.kind, details=event.payload)
+        for event in call_events.of_attempts(connection, [AttemptId(row["id"])])
+    ]
+    return CallStory(
+        facts={name: row[name] for name in (*SUMMARY, *DETAILS, *INSTANTS.values())},
+        # Sorting keeps the order of equals: what we were told stands before what we made of it.
+        timeline=sorted([*theirs, *ours], key=lambda moment: moment.at),
+    )
+
+
+def _campaign_id(connection: sa.Connection, name: str) -> CampaignId:
+    campaign = campaigns.by_name(connection, name)
+    if campaign is None:
+        raise NotFound("campaign", name, "`outdial campaign list` shows all there are.")
+    return campaign.id
