@@ -1,0 +1,1 @@
+"""The earlier scheduler's infrastructure package."""
