@@ -111,7 +111,11 @@ def show_call(connection: sa.Connection, call: str) -> CallStory:
     ]
     theirs = [
         Moment(at=event.received_at, source="provider", what=event.kind, details=event.payload)
-        for event in call_events.of_attempts(connection, [AttemptId(row["id"])])
+        for event in sorted(
+            call_events.of_attempts(connection, [AttemptId(row["id"])]),
+            # Events that came together are told apart by the provider's clock.
+            key=lambda event: (event.received_at, event.event_at),
+        )
     ]
     return CallStory(
         facts={name: row[name] for name in (*SUMMARY, *DETAILS, *INSTANTS.values())},

@@ -136,7 +136,9 @@ class ContactRows:
         known = self._known(cells)
         if max(map(len, known)) > _LONGEST_OF_ANY:
             _check_lengths(known)
-        external_id, text, email, name, language, time_zone, priority, consent, do_not_call = map(str.strip, known)
+        external_id, text, email, name, language, time_zone, priority, consent, do_not_call = map(
+            str.strip, known
+        )
         number = self._number(text)
         return NewContact(
             row.line,
@@ -159,7 +161,9 @@ class ContactRows:
         if len(cells) > header.width:
             # What spreadsheets write behind the last column of a sheet is empty.
             if any(cells[header.width :]):
-                raise _Unfit(None, None, f"has {len(cells)} cells, where the header has {header.width} columns")
+                raise _Unfit(
+                    None, None, f"has {len(cells)} cells, where the header has {header.width} columns"
+                )
             cells = cells[: header.width]
         for place in header.unnamed:
             if place < len(cells) and cells[place]:
@@ -174,7 +178,9 @@ class ContactRows:
         countries = self._rules.countries
         if countries and number.country not in countries:
             of = f"is a number of {number.country}" if number.country else "is a number of no country"
-            raise _Unfit("phone_number", text, f"{of}: the campaign calls {', '.join(sorted(countries))} only")
+            raise _Unfit(
+                "phone_number", text, f"{of}: the campaign calls {', '.join(sorted(countries))} only"
+            )
         return number
 
     def _zone(self, number: PhoneNumber, time_zone: str) -> CallingZone:
@@ -233,7 +239,9 @@ def _fault_of_header(names: Sequence[str], row: Row) -> str | None:
         return f"has the column {twice[0]!r} more than once: keep one ({found})"
     long = [name for name in names if len(name) > LONGEST_ATTRIBUTE_NAME]
     if long:
-        return f"has a column name of {len(long[0])} characters: {LONGEST_ATTRIBUTE_NAME} is the limit ({found})"
+        return (
+            f"has a column name of {len(long[0])} characters: {LONGEST_ATTRIBUTE_NAME} is the limit ({found})"
+        )
     return None
 
 

@@ -7,7 +7,7 @@ as `excluded`, so that the list is accounted for to the last row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -22,6 +22,7 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CampaignId
 from outdial.operations.contact_rows import ContactRows, Header, RowRules
 from outdial.operations.delimited_file import DelimitedFile, Row, open_delimited
+from outdial.operations.import_listeners import NOBODY, Listeners, Progress
 from outdial.operations.read_ahead import read_ahead
 from outdial.operations.rejections import Rejection
 from outdial.storage import buckets, calling_zones, campaigns, excluded_contacts, imports, new_contacts
@@ -80,35 +81,10 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """`total_bytes` None: the file does not say how long it is."""
-
-    bytes_read: int
-    total_bytes: int | None
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     import_id: int
     counts: Counts
     checksum: str
-
-
-def _nothing(_: object) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
-    """Who hears of an import while it runs: of its header once, then of each rejection, and of each batch."""
-
-    header: Callable[[Sequence[str]], None] = _nothing
-    rejection: Callable[[Rejection], None] = _nothing
-    progress: Callable[[Progress], None] = _nothing
-
-
-NOBODY: Final = Listeners()
 
 
 def add_contacts(
@@ -143,7 +119,9 @@ def add_contacts(
         at,
     )
     waiting = [group for group in inserted if group[2] is ContactState.PENDING]
-    buckets.add_due(connection, [(campaign_id, zone, priority, Stage.FIRST, at) for zone, priority, _ in waiting])
+    buckets.add_due(
+        connection, [(campaign_id, zone, priority, Stage.FIRST, at) for zone, priority, _ in waiting]
+    )
     if waiting and receiver.status is CampaignStatus.RUNNING:
         wake_schedulers(connection)
     pending = sum(inserted[group] for group in waiting)
@@ -181,7 +159,7 @@ def import_file(
             for rejection in batch.rejections:
                 listeners.rejection(rejection)
             listeners.progress(
-                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, counts=counts)
+                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
             )
         database.run(_finish, started, counts, file.checksum)
         return Imported(import_id=started.import_id, counts=counts, checksum=file.checksum)
@@ -202,7 +180,9 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-def _begin(connection: sa.Connection, campaign_name: str, file_name: str, imported_by: str | None) -> _Started:
+def _begin(
+    connection: sa.Connection, campaign_name: str, file_name: str, imported_by: str | None
+) -> _Started:
     campaign = campaigns.by_name(connection, campaign_name)
     if campaign is None:
         raise NotFound("campaign", campaign_name, "`outdial campaign list` shows those that there are.")
@@ -254,7 +234,11 @@ def _final_reason(contact: NewContact, excluded: frozenset[str]) -> str | None:
 
 
 def _count_repeated(
-    connection: sa.Connection, campaign_id: CampaignId, new: Sequence[NewContact], origin: Origin, inserted: int
+    connection: sa.Connection,
+    campaign_id: CampaignId,
+    new: Sequence[NewContact],
+    origin: Origin,
+    inserted: int,
 ) -> int:
     """Asked only where somebody was there already."""
     if inserted == len(new) or origin.import_id is None:

@@ -12,7 +12,12 @@ from outdial.storage.tables import imports
 
 
 def begin(
-    connection: sa.Connection, campaign_id: CampaignId, *, file_name: str, imported_by: str | None, at: datetime
+    connection: sa.Connection,
+    campaign_id: CampaignId,
+    *,
+    file_name: str,
+    imported_by: str | None,
+    at: datetime,
 ) -> int:
     """A new import, which is unfinished until `finish`."""
     statement = (

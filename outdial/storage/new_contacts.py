@@ -119,7 +119,11 @@ def count_of_import(
 ) -> int:
     """How many of the keys, each as often as it is given, belong to contacts that this import brought."""
     rows, query = _count_of_import(connection.dialect.name)
-    params = {**rows.params_of_columns([list(identity_keys)]), "campaign_id": campaign_id, "import_id": import_id}
+    params = {
+        **rows.params_of_columns([list(identity_keys)]),
+        "campaign_id": campaign_id,
+        "import_id": import_id,
+    }
     count: int = connection.execute(query, params).scalar_one()
     return count
 

@@ -52,7 +52,7 @@ class Rows:
     def _values(self, row: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
         given = [row[column] for column in self._types] if isinstance(row, Mapping) else list(row)
         return [
-            json.dumps(value) if isinstance(kind, sa.JSON) and value is not None else value
+            _storable(value, kind) if value is not None else None
             for value, kind in zip(given, self._types.values(), strict=True)
         ]
 
@@ -87,6 +87,22 @@ class Rows:
         if isinstance(kind, sa.JSON):
             return sa.cast(element, kind).label(column)
         return element.label(column)
+
+
+def _storable(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+    """JSON as text, and no NUL: Postgres stores none, and a provider's text must not fail for it."""
+    if isinstance(kind, sa.JSON):
+        text = json.dumps(value)
+        return json.dumps(_without_nul(value)) if "\\u0000" in text else text
+    return value.replace("\x00", "") if isinstance(value, str) else value
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _sqlite_value(value: Any) -> Any:

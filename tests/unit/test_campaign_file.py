@@ -77,7 +77,11 @@ def with_tail(tail: str) -> str:
 
 def test_whole_file_becomes_the_definition_it_says() -> None:
     definition = parse_campaign(WHOLE, "c.toml")
-    assert (definition.name, definition.purpose, definition.account) == ("spring-survey", Purpose.SURVEY, "main")
+    assert (definition.name, definition.purpose, definition.account) == (
+        "spring-survey",
+        Purpose.SURVEY,
+        "main",
+    )
     assert definition.starts_at == datetime(2027, 3, 1, 7, tzinfo=UTC)
     assert definition.ends_at == datetime(2027, 3, 31, 16, tzinfo=UTC)
     assert definition.when_empty is WhenEmpty.WAIT
@@ -86,7 +90,9 @@ def test_whole_file_becomes_the_definition_it_says() -> None:
     assert definition.call.machine is MachinePolicy.LEAVE_MESSAGE
     assert (definition.call.ring_timeout_seconds, definition.call.result_timeout_seconds) == (25, 90)
     assert definition.call.completed_after_seconds == 20
-    assert definition.window.weekly == (WeeklyWindow(days=frozenset(range(5)), start_minute=540, end_minute=1200),)
+    assert definition.window.weekly == (
+        WeeklyWindow(days=frozenset(range(5)), start_minute=540, end_minute=1200),
+    )
     assert definition.window.closed_dates == {date(2027, 3, 29)}
     assert definition.retry.max_attempts == 3
     assert definition.retry.default_delay == timedelta(hours=1)
@@ -161,7 +167,9 @@ def test_impossible_value_is_named_with_what_is_allowed(line: str, words: list[s
     key = line.split(" ")[0]
     text = "\n".join(one for one in SHORTEST.splitlines() if not one.startswith(key))
     if key == "call":
-        text = text.replace('[call]\naccount = "main"', "").replace("[call]", "").replace('account = "main"', "")
+        text = (
+            text.replace('[call]\naccount = "main"', "").replace("[call]", "").replace('account = "main"', "")
+        )
     problem = problems_of(f"{line}\n{text}" if key == "format" else with_line(line, text + "\n"))[0]
     assert problem.startswith(key)
     for word in words:
@@ -176,8 +184,16 @@ def test_impossible_value_is_named_with_what_is_allowed(line: str, words: list[s
         ("ring_timeout_seconds = 0", "call.ring_timeout_seconds", "from 5 to 600"),
         ("completed_after_seconds = -1", "call.completed_after_seconds", "from 0"),
         ('machine = "hangup"', "call.machine", '"hang_up"'),
-        ('[[windows]]\ndays = ["mon"]\nstart = "9:00"\nend = "20:00"', "windows[1].start", "'9:00' is not a time"),
-        ('[[windows]]\ndays = ["mo"]\nstart = "09:00"\nend = "20:00"', "windows[1].days", "'mo' is not a day"),
+        (
+            '[[windows]]\ndays = ["mon"]\nstart = "9:00"\nend = "20:00"',
+            "windows[1].start",
+            "'9:00' is not a time",
+        ),
+        (
+            '[[windows]]\ndays = ["mo"]\nstart = "09:00"\nend = "20:00"',
+            "windows[1].days",
+            "'mo' is not a day",
+        ),
         ('[[windows]]\ndays = []\nstart = "09:00"\nend = "20:00"', "windows[1].days", "no days are named"),
         ('[[windows]]\ndays = ["mon"]\nstart = "24:00"\nend = "20:00"', "windows[1].start", "end of a day"),
         ('[[windows]]\ndays = ["mon"]\nstart = "09:00"\nend = "09:00"', "windows[1]", "00:00 to 24:00"),
@@ -190,7 +206,11 @@ def test_impossible_value_is_named_with_what_is_allowed(line: str, words: list[s
         ("[retry]\nmax_attempts = 2\nretry_interval_minutes = 0", "retry.retry_interval_minutes", "above 0"),
         ('[retry]\nmax_attempts = 2\ncompleted = ["1h"]', "retry.completed", "is unknown"),
         ('[[script.questions]]\nanswer_type = "scale"', "script.questions[1].text", "is missing"),
-        ('[[script.questions]]\ntext = "a"\n[[script.questions]]\ntext = " "', "script.questions[2].text", "text in"),
+        (
+            '[[script.questions]]\ntext = "a"\n[[script.questions]]\ntext = " "',
+            "script.questions[2].text",
+            "text in",
+        ),
         ('[script]\nintro = "a\\u0000"', "script.intro", "NUL"),
         ('[script]\nquestions = ["a"]', "script.questions", "list of tables"),
     ],
@@ -250,7 +270,9 @@ def test_fault_of_syntax_names_line_and_column() -> None:
     assert "line 2, column 8" in problem
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = 1" + "0" * 5000, "max_concurrent_calls = 0x" + "f" * 5000])
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "a = 1" + "0" * 5000, "max_concurrent_calls = 0x" + "f" * 5000]
+)
 def test_monstrous_file_is_refused(text: str) -> None:
     assert problems_of(text)
 
@@ -262,7 +284,8 @@ def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "cannot be read"), (b"\xff\xfe", "not UTF-8"), (b"#" * 1_000_001, "larger than")]
+    ("content", "words"),
+    [(None, "cannot be read"), (b"\xff\xfe", "not UTF-8"), (b"#" * 1_000_001, "larger than")],
 )
 def test_unreadable_file_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "c.toml"
@@ -291,7 +314,19 @@ def test_changes_are_named_by_key_with_both_values() -> None:
 
 KEYS = st.sampled_from(sorted({key for keys in HOMES.values() for key in keys})) | st.text(max_size=8)
 TEXTS = st.text(max_size=12) | st.sampled_from(
-    ["survey", "main", "Europe/Rome", "mon-fri", "09:00", "24:00", "10m", "+390212345678", "IT", "wait", "scale"]
+    [
+        "survey",
+        "main",
+        "Europe/Rome",
+        "mon-fri",
+        "09:00",
+        "24:00",
+        "10m",
+        "+390212345678",
+        "IT",
+        "wait",
+        "scale",
+    ]
 )
 SCALARS = (
     TEXTS
@@ -304,7 +339,9 @@ SCALARS = (
     | st.times()
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=12
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=12,
 )
 
 

@@ -23,11 +23,20 @@ def _root_as_before() -> Iterator[None]:
 
 def test_json_line_carries_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
-    log.info("call %s", "placed", extra={"call_id": "c-1", "attempt_id": 7, "account": "main", "campaign": "spring"})
+    log.info(
+        "call %s",
+        "placed",
+        extra={"call_id": "c-1", "attempt_id": 7, "account": "main", "campaign": "spring"},
+    )
     line = json.loads(capsys.readouterr().err)
     assert line["message"] == "call placed"
     assert (line["level"], line["logger"]) == ("INFO", "outdial.test")
-    assert (line["call_id"], line["attempt_id"], line["account"], line["campaign"]) == ("c-1", 7, "main", "spring")
+    assert (line["call_id"], line["attempt_id"], line["account"], line["campaign"]) == (
+        "c-1",
+        7,
+        "main",
+        "spring",
+    )
     assert line["at"].endswith("Z")
 
 

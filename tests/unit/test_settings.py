@@ -19,7 +19,13 @@ def test_empty_environment_gives_the_defaults() -> None:
     settings = load_settings()
     assert (settings.scheduler_batch, settings.scheduler_time_zone) == (25, "UTC")
     assert (settings.log_level, settings.log_format) == ("INFO", LogFormat.TEXT)
-    for name in ("public_url", "telephony_callback_url", "telephony_base_url", "telephony_api_key", "listen_url"):
+    for name in (
+        "public_url",
+        "telephony_callback_url",
+        "telephony_base_url",
+        "telephony_api_key",
+        "listen_url",
+    ):
         assert getattr(settings, name) is None
 
 
@@ -177,7 +183,9 @@ def test_secret_that_is_no_single_line_of_text_is_refused_unseen(tmp_path: Path,
     assert raised.value.__cause__ is None
 
 
-@pytest.mark.parametrize("pasted", ["sk_live_hunter2", "whsec_hunter2", "env:sk-hunter2", "vault:hunter2", ""])
+@pytest.mark.parametrize(
+    "pasted", ["sk_live_hunter2", "whsec_hunter2", "env:sk-hunter2", "vault:hunter2", ""]
+)
 def test_secret_pasted_as_a_reference_is_not_repeated(pasted: str) -> None:
     with pytest.raises(SettingsError, match="env:NAME") as raised:
         resolve_secret(pasted)

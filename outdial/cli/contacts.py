@@ -1,0 +1,58 @@
+"""`outdial contacts`: the people of a campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outdial.cli.context import open_context
+from outdial.cli.import_report import ImportReport
+from outdial.cli.person import person
+
+app = typer.Typer(help="The people of a campaign.", no_args_is_help=True)
+
+
+@app.callback()
+def _contacts() -> None:
+    """The people of a campaign."""
+
+
+@app.command(
+    "import", epilog="Example: outdial contacts import list.csv --campaign spring-survey --rejects bad.csv"
+)
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header line.", metavar="FILE.csv")],
+    campaign: Annotated[str, typer.Option(help="The campaign that they are called for.", metavar="NAME")],
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write the rejected rows to this CSV file.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Bring a list of people into a campaign.
+
+    Columns: phone_number (required), external_contact_id, email, name, language, time_zone, priority,
+    has_prior_consent, do_not_call; every other column is kept as an attribute. Good rows come in, bad ones are reported
+    with line and reason. Nobody comes in twice: the same file can be imported again at any time.
+
+    Exit code: 1 if every row was rejected, 2 if the file or the campaign cannot be used.
+    """
+    from outdial.operations.imports import import_file
+
+    report = ImportReport(file, rejects)
+    with open_context() as context, report.listening() as listeners:
+        done = import_file(context.database, file, campaign, imported_by=person(), listeners=listeners)
+    counts = done.counts
+    summary = {
+        "import": done.import_id,
+        "rows": counts.rows,
+        "accepted": counts.accepted,
+        "of_them_excluded": counts.excluded,
+        "already_there": counts.already_there,
+        "repeated": counts.repeated,
+        "rejected": counts.rejected,
+    }
+    report.print(summary, counts.rejected, as_json=as_json)
+    if counts.rejected and counts.rejected == counts.rows:
+        raise typer.Exit(1)

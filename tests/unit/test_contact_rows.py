@@ -1,0 +1,278 @@
+"""A file of contacts, row by row: what comes in, what is handed back, and that nothing is lost between the two."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from outdial.domain.errors import UserError
+from outdial.operations.contact_rows import ContactRows, Header, RowRules
+from outdial.operations.delimited_file import LONGEST_ROW, DelimitedFile, Row, UnreadableFile, open_delimited
+from outdial.operations.exclusions import expiry_of
+from outdial.operations.rejections import Rejection, RejectsFile
+from outdial.storage.new_contacts import NewContact
+
+ROME = "+390612345678"
+PARIS = "+33142685300"
+HEADER = "external_contact_id,phone_number,email,name,language,time_zone,priority,has_prior_consent,do_not_call,city"
+
+
+def read(
+    data: bytes, rules: RowRules = RowRules(default_time_zone="Europe/Rome")
+) -> list[NewContact | Rejection]:
+    file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
+    rows = ContactRows(Header(file.first, "list.csv"), rules)
+    return [rows.read(row) for row in file.rows()]
+
+
+def one(data: str, rules: RowRules = RowRules(default_time_zone="Europe/Rome")) -> NewContact | Rejection:
+    (found,) = read(data.encode(), rules)
+    return found
+
+
+def contact(data: str) -> NewContact:
+    found = one(data)
+    assert isinstance(found, NewContact), found
+    return found
+
+
+def rejection(data: str, rules: RowRules = RowRules(default_time_zone="Europe/Rome")) -> Rejection:
+    found = one(data, rules)
+    assert isinstance(found, Rejection), found
+    return found
+
+
+def test_every_column_comes_in() -> None:
+    found = contact(f"{HEADER}\n7,+39 06 1234 5678,a@b.it,Ada,pt_BR,America/New_York,-5,YES,x, Milano \n")
+    assert found[:-1] == (
+        2,
+        "7",
+        "id:7",
+        ROME,
+        "a@b.it",
+        "Ada",
+        "pt-BR",
+        '{"city":"Milano"}',
+        True,
+        -5,
+        True,
+    )
+    assert found.calling_zone.time_zones == ("America/New_York",)
+
+
+def test_a_number_alone_is_a_contact() -> None:
+    found = contact(f"phone_number\n{ROME}\n")
+    assert found.identity_key == f"tel:{ROME}"
+    assert (found.name, found.attributes_json, found.priority, found.do_not_call) == (None, "{}", 0, False)
+    assert "Europe/Rome" in found.calling_zone.time_zones
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_common_ways_to_write_csv_are_read(delimiter: str, line_end: str, mark: str) -> None:
+    lines = [
+        delimiter.join(row)
+        for row in (["Phone_Number ", "city"], [ROME, '"Aosta\nand\r\nmore"'], [PARIS, "Nancy"])
+    ]
+    found = read((mark + line_end.join(lines)).encode())
+    assert [(row[0], row[3]) for row in found] == [(2, ROME), (5, PARIS)]
+
+
+def test_missing_cells_are_empty_and_superfluous_ones_reject() -> None:
+    short, long, padded = read(f"phone_number,name,city\n{ROME}\n{ROME},a,b,c\n{ROME},a,b,,\n".encode())
+    assert isinstance(short, NewContact)
+    assert isinstance(padded, NewContact)
+    assert isinstance(long, Rejection)
+    assert long.line == 3
+    assert "4 cells" in long.reason
+
+
+def test_blank_lines_are_no_rows_and_are_counted_as_lines() -> None:
+    (found,) = read(f"\n\nphone_number,name\n\n,,\n{ROME},a\n\n".encode())
+    assert found[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        ({"phone_number": "12"}, "phone_number"),
+        ({"phone_number": ""}, "phone_number"),
+        ({"phone_number": "9" * 100_000}, "phone_number"),
+        ({"time_zone": "Europe/Milan"}, "time_zone"),
+        ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"language": "Italian!"}, "language"),
+        ({"priority": "1001"}, "priority"),
+        ({"priority": "1.5"}, "priority"),
+        ({"priority": "١"}, "priority"),
+        ({"has_prior_consent": "maybe"}, "has_prior_consent"),
+        ({"do_not_call": "si"}, "do_not_call"),
+        ({"name": "a" * 201}, "name"),
+        ({"email": "a" * 201}, "email"),
+        ({"external_contact_id": "a" * 201}, "external_contact_id"),
+        ({"city": "è" * 4095}, None),
+    ],
+)
+def test_one_bad_cell_rejects_the_row_and_is_named(cells: dict[str, str], column: str | None) -> None:
+    names = HEADER.split(",")
+    found = rejection(
+        f"{HEADER}\n" + ",".join({"phone_number": ROME, **cells}.get(name, "") for name in names)
+    )
+    assert (found.line, found.column) == (2, column)
+    assert str(found)
+    if column is not None:
+        assert found.value == cells[column]
+
+
+def test_a_campaigns_countries_bound_its_numbers() -> None:
+    rules = RowRules(countries=frozenset({"IT"}))
+    assert isinstance(one(f"phone_number\n{ROME}\n", rules), NewContact)
+    assert "FR" in rejection(f"phone_number\n{PARIS}\n", rules).reason
+    assert "no country" in rejection("phone_number\n+80012345678\n", rules).reason
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        (f"{ROME},\0".encode(), "NUL"),
+        (f"{ROME},".encode() + b"caf\xe9", "UTF-8"),
+        (f'{ROME},"a"b'.encode(), "quotation"),
+    ],
+)
+def test_a_damaged_row_is_rejected_and_the_next_one_read(row: bytes, word: str) -> None:
+    bad, good = read(b"phone_number,name\n" + row + b"\n" + f"{PARIS},b\n".encode())
+    assert isinstance(bad, Rejection)
+    assert word in bad.reason
+    assert isinstance(good, NewContact)
+    assert (bad.line, good.import_line) == (2, 3)
+
+
+def test_a_quotation_mark_that_never_closes_costs_no_more_than_its_limit() -> None:
+    rows = 20_000
+    lines = [f"+3906{12345678 + number},name\n" for number in range(rows)]
+    found = read(("phone_number,name\n" + f'{ROME},"open\n' + "".join(lines)).encode())
+    bad = [row for row in found if isinstance(row, Rejection)]
+    assert [row.line for row in bad] == [2]
+    assert "never closed" in bad[0].reason
+    assert len(found) > rows - LONGEST_ROW / len(lines[0])
+    last = found[-1]
+    assert isinstance(last, NewContact)
+    assert last.import_line == rows + 2
+
+
+def test_a_line_of_any_length_is_one_rejected_row() -> None:
+    bad, good = read(b"phone_number,name\n" + b"x" * (3 * LONGEST_ROW) + b"\n" + f"{PARIS},b\n".encode())
+    assert isinstance(bad, Rejection)
+    assert isinstance(good, NewContact)
+    assert good.import_line == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "empty"),
+        (b"\n\r\n", "empty"),
+        (b"telephone,name\n1,2\n", "'telephone', 'name'"),
+        (b"phone_number,name,Phone_Number\n", "more than once"),
+        (b"phone_number,city,city\n", "more than once"),
+        (b"phone_number,caf\xe9\n", "UTF-8"),
+        (b'phone_number,"name\n', "quotation"),
+        (b"PK\x03\x04....", "workbook"),
+        ("phone_number\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_file_that_cannot_be_right_is_refused_with_its_reason(data: bytes, word: str) -> None:
+    with pytest.raises(UnreadableFile, match=word):
+        read(data)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.csv", tmp_path):
+        with pytest.raises(UnreadableFile, match=path.name), open_delimited(path):
+            pass
+
+
+def test_rejects_once_mended_can_be_imported_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+    header = ["phone_number", "name"]
+    for _ in range(2):
+        file = RejectsFile(path, header)
+        file.write(
+            Rejection(line=7, column=None, value=None, reason="is odd", cells=["12", 'a "b"\nc', "extra"])
+        )
+        file.close()
+        header = next(csv.reader(path.open(newline="")))
+        assert header == ["phone_number", "name", "rejected_line", "rejected_reason"]
+    path.write_text(path.read_text().replace("12,", f"{ROME},").replace(",extra", ""))
+    (found,) = read(path.read_bytes())
+    assert isinstance(found, NewContact)
+    assert (found.phone_number, found.name, found.attributes_json) == (ROME, 'a "b"\nc', "{}")
+
+
+def test_an_exclusion_until_a_day_holds_until_the_day_is_over_everywhere() -> None:
+    assert expiry_of("2027-12-31").isoformat() == "2028-01-01T12:00:00+00:00"
+    assert expiry_of("2027-12-31T18:00:00+01:00").isoformat() == "2027-12-31T17:00:00+00:00"
+    for text in ("tomorrow", "2027-12-31T18:00:00", "31.12.2027"):
+        with pytest.raises(UserError):
+            expiry_of(text)
+
+
+cells = st.one_of(
+    st.sampled_from(
+        [ROME, PARIS, "", "yes", "no", "1", "Europe/Rome", "it", '"', '""', "\0", "\r", "\n", ","]
+    ),
+    st.text(max_size=20),
+)
+lines = st.lists(cells, max_size=12).map(",".join)
+
+
+@settings(max_examples=400)
+@given(
+    st.one_of(
+        st.binary(max_size=400),
+        st.binary(max_size=400).map(lambda rest: f"{HEADER}\n".encode() + rest),
+        st.lists(lines, max_size=8).map(
+            lambda rows: "\n".join([HEADER, *rows]).encode(errors="surrogatepass")
+        ),
+        st.lists(st.binary(max_size=20), max_size=8).map(
+            lambda rows: b"phone_number;name\n" + b"\n".join(rows)
+        ),
+    )
+)
+def test_any_bytes_are_rows_or_a_sentence(data: bytes) -> None:
+    try:
+        file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
+        rows = ContactRows(Header(file.first, "list.csv"), RowRules(default_time_zone="Europe/Rome"))
+    except UserError:
+        return
+    line = file.first.line
+    for row in file.rows():
+        assert row.line > line
+        line = row.line
+        found = rows.read(row)
+        if isinstance(found, Rejection):
+            str(found).encode()
+        else:
+            "".join(str(value) for value in found).encode()
+            assert "\0" not in "".join(str(value) for value in found)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.lists(st.text(), min_size=1, max_size=5), max_size=20))
+def test_rows_as_the_csv_module_writes_them_come_back_at_their_lines(rows: list[list[str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    expected: list[Row] = []
+    writer.writerow(["phone_number"])
+    for row in rows:
+        clean = [cell.replace("\0", "").replace("\r", "").encode(errors="replace").decode() for cell in row]
+        line = text.getvalue().count("\n") + 1
+        writer.writerow(clean)
+        if any(clean):
+            expected.append(Row(line, clean, None))
+    data = text.getvalue().encode()
+    file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
+    assert list(file.rows()) == expected
+    assert file.bytes_read == len(data)
