@@ -21,7 +21,9 @@ from outdial.telephony.http_provider import HttpTelephonyProvider
 
 def _http(account: Account) -> HttpTelephonyProvider:
     missing = [
-        name for name, value in (("--base-url", account.base_url), ("--api-key", account.api_key_ref)) if value is None
+        name
+        for name, value in (("--base-url", account.base_url), ("--api-key", account.api_key_ref))
+        if value is None
     ]
     if account.base_url is None or account.api_key_ref is None:
         raise SettingsError(
@@ -56,7 +58,9 @@ class AccountProviders:
         make = ADAPTERS.get(account.adapter)
         if make is None:
             allowed = ", ".join(sorted(ADAPTERS))
-            raise SettingsError(f"Account {account.name} has the adapter {account.adapter!r}: known are {allowed}.")
+            raise SettingsError(
+                f"Account {account.name} has the adapter {account.adapter!r}: known are {allowed}."
+            )
         provider = make(account)
         self._made[account.id] = (account, provider)
         return provider
@@ -98,4 +102,10 @@ def _no_callback_url() -> str:
 
 
 def _connection_of(account: Account) -> tuple[object, ...]:
-    return (account.adapter, account.base_url, account.api_key_ref, account.webhook_secret_ref, account.options)
+    return (
+        account.adapter,
+        account.base_url,
+        account.api_key_ref,
+        account.webhook_secret_ref,
+        account.options,
+    )

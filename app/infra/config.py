@@ -8,14 +8,19 @@ from __future__ import annotations
 from sqlalchemy.orm import Session, sessionmaker
 
 from outdial.domain.errors import SettingsError
-from outdial.engine.scheduler import (
-    SchedulerRunResult as SchedulerRunResult,
-    SchedulerService as SchedulerService,
-    SchedulerSettings as SchedulerSettings,
-)
+from outdial.engine.scheduler import SchedulerRunResult, SchedulerService, SchedulerSettings
 from outdial.settings import Settings, load_settings
 from outdial.storage.database import create_engine
 from outdial.telephony.http_provider import HttpTelephonyProvider
+
+__all__ = [
+    "SchedulerRunResult",
+    "SchedulerService",
+    "SchedulerSettings",
+    "get_settings",
+    "provider",
+    "session_factory",
+]
 
 
 def get_settings() -> Settings:
@@ -32,7 +37,9 @@ def provider() -> HttpTelephonyProvider:
     """`telephony_provider`: the generic HTTP contract at `TELEPHONY_BASE_URL`."""
     settings = get_settings()
     if settings.telephony_base_url is None or settings.telephony_api_key is None:
-        raise SettingsError("TELEPHONY_BASE_URL and TELEPHONY_API_KEY must be set: the provider's URL and its API key.")
+        raise SettingsError(
+            "TELEPHONY_BASE_URL and TELEPHONY_API_KEY must be set: the provider's URL and its API key."
+        )
     secret = settings.telephony_webhook_secret
     return HttpTelephonyProvider(
         settings.telephony_base_url,

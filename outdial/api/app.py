@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from starlette.responses import JSONResponse
 
+from outdial.api.webhooks import Intake
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import SchemaOutOfDate
@@ -18,8 +19,6 @@ from outdial.engine.worker import Worker
 from outdial.storage import migrate
 from outdial.storage.database import Database
 from outdial.telephony.protocol import WebhookReader
-
-from outdial.api.webhooks import Intake
 
 WEBHOOK_PATH = "/webhooks/telephony/{account}"
 
@@ -35,7 +34,7 @@ def create_app(
     threads = ThreadPoolExecutor(1, thread_name_prefix="outdial-health")
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(threads.shutdown)
             stack.push_async_callback(intake.close)
@@ -59,7 +58,9 @@ def create_app(
         except SchemaOutOfDate as error:
             return JSONResponse({"status": "schema", "detail": str(error)}, status_code=503)
         except sa.exc.SQLAlchemyError:
-            return JSONResponse({"status": "database", "detail": "the database does not answer"}, status_code=503)
+            return JSONResponse(
+                {"status": "database", "detail": "the database does not answer"}, status_code=503
+            )
         return JSONResponse({"status": "ok"})
 
     return app

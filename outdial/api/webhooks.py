@@ -41,14 +41,16 @@ STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 2
 class Intake:
     """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account."""
 
-    def __init__(self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock) -> None:
+    def __init__(
+        self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock
+    ) -> None:
         # One writer: a second would only wait for the first one's row locks.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
         self._clock = clock
         self._known = Definitions()
-        self._accounts: dict[str, tuple[float, Account | None]] = {}
+        self._accounts: dict[str, tuple[float, Account]] = {}
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
 
     async def handle(self, request: Request) -> Response:
@@ -64,7 +66,9 @@ class Intake:
         except ClientDisconnect:
             return Response(status_code=499)
         except sa.exc.SQLAlchemyError as error:
-            log.warning("a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__)
+            log.warning(
+                "a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__
+            )
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
 
     async def close(self) -> None:
@@ -81,7 +85,7 @@ class Intake:
         except WebhookMalformed as error:
             return _refuse(422, str(error))
         except UserError as error:
-            log.error("webhooks of this account cannot be read: %s", error, extra={"account": account.name})
+            log.warning("webhooks of this account cannot be read: %s", error, extra={"account": account.name})
             return _refuse(503, "the account is not complete", retry_after=RETRY_AFTER_SECONDS)
         if self._events.is_full:
             return _refuse(503, "too many webhooks at once", retry_after=1)
@@ -91,7 +95,8 @@ class Intake:
             for event in events
         ]
         return JSONResponse(
-            {"status": [str(one) for one in heard]}, status_code=max((STATUS[one] for one in heard), default=200)
+            {"status": [str(one) for one in heard]},
+            status_code=max((STATUS[one] for one in heard), default=200),
         )
 
     async def _account(self, name: str) -> Account | None:
@@ -100,7 +105,7 @@ class Intake:
         if known is not None and now - known[0] < ACCOUNT_AGE_SECONDS:
             return known[1]
         account = await self._transactions.run(accounts.by_name, name)
-        if account is not None or len(self._accounts) < 1000:
+        if account is not None:
             self._accounts[name] = (now, account)
         return account
 

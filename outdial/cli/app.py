@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 
 import typer
 
-from outdial.cli import account, calls, campaign, db, results
+from outdial.cli import account, calls, campaign, contacts, db, exclusions, results
+from outdial.cli.demo import demo
 from outdial.cli.run import run
 from outdial.cli.serve import serve
 
@@ -22,29 +24,13 @@ app = typer.Typer(
 app.add_typer(db.app, name="db")
 app.add_typer(account.app, name="account")
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(contacts.app, name="contacts")
 app.add_typer(calls.app, name="calls")
 app.add_typer(results.app, name="results")
+app.add_typer(exclusions.app, name="exclusions")
+app.add_typer(exclusions.app, name="dnc", help="The same as `outdial exclusions`.")
+app.command()(demo)
 app.command()(run)
 app.command()(serve)
-
-
-def _later(module: str, attribute: str) -> object | None:
-    try:
-        found: object = getattr(import_module(module), attribute)
-        return found
-    except ModuleNotFoundError:
-        return None
-
-
-for _module, _names in (
-    ("outdial.cli.contacts", ("contacts",)),
-    ("outdial.cli.exclusions", ("exclusions", "dnc")),
-):
-    _sub = _later(_module, "app")
-    if isinstance(_sub, typer.Typer):
-        for _name in _names:
-            app.add_typer(_sub, name=_name)
-for _module, _function in (("outdial.cli.demo", "demo"), ("outdial.cli.simulate", "simulate_provider")):
-    _command = _later(_module, _function)
-    if callable(_command):
-        app.command()(_command)
+with suppress(ModuleNotFoundError):
+    app.command("simulate-provider")(import_module("outdial.cli.simulate").simulate_provider)

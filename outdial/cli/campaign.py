@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from outdial.cli.context import Context, open_context
 from outdial.cli.output import print_facts, print_json, print_table, say, warn
+from outdial.cli.person import person
 
 if TYPE_CHECKING:
     from outdial.operations.campaigns import CampaignProgress, Moved
@@ -119,7 +119,7 @@ def pause(
     from outdial.operations.campaigns import pause as pause_campaign
 
     with open_context() as context:
-        moved = context.run(pause_campaign, name, paused_by=_who(), reason=reason)
+        moved = context.run(pause_campaign, name, paused_by=person(), reason=reason)
         _wait_for_last_check(context)
     _report(moved)
 
@@ -159,14 +159,6 @@ def _wait_for_last_check(context: Context) -> None:
 
 def _report(moved: Moved) -> None:
     say(f"Campaign {moved.name} is {moved.status}{'' if moved.has_changed else ', as it was'}.")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # In a container the user may have a number and no name.
-        return "operator"
 
 
 def _summary(progress: CampaignProgress) -> dict[str, Any]:

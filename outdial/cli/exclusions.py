@@ -127,9 +127,9 @@ def _terms(reason: str, source: str, campaign: str | None, expires: str | None) 
 
 def _let_it_take_effect(context: Context) -> None:
     """Wait until no call can start any more on a check that was made before our commit."""
-    from outdial.engine.dial import LAST_CHECK_MAX_AGE_SECONDS
+    from outdial.operations.campaigns import SETTLE_SECONDS
 
-    context.clock.sleep(LAST_CHECK_MAX_AGE_SECONDS)
+    context.clock.sleep(SETTLE_SECONDS)
 
 
 def _print_standing(standing: Standing, *, as_json: bool) -> None:

@@ -6,25 +6,35 @@ All numbers are of the 555-01xx range, which North America keeps for fiction: no
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
+from outdial.domain.zones import calling_zone_of
 
 ACCOUNT: Final = "demo"
 FROM_NUMBER: Final = "+12125550100"
 
+# The places of special people in a list.
+DO_NOT_CALL: Final = 1
+OPTED_OUT: Final = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoFiles:
-    """The campaign files and, in the same order, their lists. `opted_out` is on nobody's list but the exclusions'."""
+    """The campaign files and, in the same order, their lists.
+
+    `opted_out` is to be excluded before the lists come in; `never_call` are that number and those that the lists
+    themselves say not to call.
+    """
 
     campaigns: Sequence[Path]
     lists: Sequence[Path]
     opted_out: str
+    never_call: Collection[str]
 
 
 def write_files(folder: Path, contacts: int) -> DemoFiles:
@@ -38,13 +48,14 @@ def write_files(folder: Path, contacts: int) -> DemoFiles:
         _write_list(people, own)
         campaigns.append(campaign)
         lists.append(people)
-    # The third of the first list, so that the import meets it.
-    return DemoFiles(campaigns=campaigns, lists=lists, opted_out=halves[0][2])
+    opted_out = halves[0][OPTED_OUT]
+    never_call = {opted_out, *(own[DO_NOT_CALL] for own in halves)}
+    return DemoFiles(campaigns=campaigns, lists=lists, opted_out=opted_out, never_call=never_call)
 
 
 def fictional_numbers() -> Iterator[str]:
     """Numbers that are valid and kept for fiction, over all area codes of the United States in turn."""
-    areas = [area for area in range(201, 990) if _is_of_the_states(area)]
+    areas = [area for area in range(201, 990) if _is_in_the_states(f"+1{area}5550123")]
     for line in range(101, 200):
         for area in areas:
             yield f"+1{area}5550{line}"
@@ -127,14 +138,25 @@ BAD_ROWS: Final = (
     ("bad-3", "+44 20 7946 0018", "From London", "", "", ""),
     ("bad-4", "+12125550199", "Wrong Cell", "high", "", ""),
 )
-FIRST_NAMES: Final = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Radia", "Tony", "Frances", "Ken")
+FIRST_NAMES: Final = (
+    "Ada",
+    "Grace",
+    "Alan",
+    "Edsger",
+    "Barbara",
+    "Donald",
+    "Radia",
+    "Tony",
+    "Frances",
+    "Ken",
+)
 LAST_NAMES: Final = ("Rossi", "Meyer", "Okafor", "Silva", "Novak", "Haddad", "Larsen")
 
 
 def _write_list(path: Path, numbers: Sequence[str]) -> None:
     rows = [_row(path.stem, index, number) for index, number in enumerate(numbers)]
     # One asked not to be called when the list was made, and one stands twice.
-    rows[1] = (*rows[1][:4], "yes", rows[1][5])
+    rows[DO_NOT_CALL] = (*rows[DO_NOT_CALL][:4], "yes", rows[DO_NOT_CALL][5])
     rows[4:4] = BAD_ROWS
     rows.append(rows[0])
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -146,8 +168,10 @@ def _row(campaign: str, index: int, number: str) -> tuple[str, str, str, str, st
     return (f"{campaign[0]}-{index + 1}", number, name, "", "", f"C-{10_000 + index}")
 
 
-def _is_of_the_states(area: int) -> bool:
+def _is_in_the_states(number: str) -> bool:
     try:
-        return normalize(f"+1{area}5550123").country == "US"
+        country = normalize(number).country
     except InvalidPhoneNumber:
         return False
+    # Some codes belong to no place: where their phones ring, and what time it is there, nobody knows.
+    return country == "US" and bool(calling_zone_of(number).time_zones)

@@ -107,7 +107,9 @@ def _rows_are_accounted_for(books: Sequence[CampaignBook]) -> Check:
         if counts.rows != counts.accepted + counts.rejected + counts.repeated + counts.already_there:
             return Check(claim=claim, difference=f"{book.name}: {counts}")
         if counts.accepted != len(book.contacts):
-            found = f"{book.name}: {counts.accepted} rows were accepted, {len(book.contacts)} contacts are there"
+            found = (
+                f"{book.name}: {counts.accepted} rows were accepted, {len(book.contacts)} contacts are there"
+            )
             return Check(claim=claim, difference=found)
     return Check(claim=claim)
 
@@ -120,7 +122,9 @@ def _contacts_are_final(books: Sequence[CampaignBook]) -> Check:
 
 def _same_calls(books: Sequence[CampaignBook], ledger: Ledger) -> Check:
     known = Counter(call_id for book in books for contact in book.contacts for call_id in contact.call_ids)
-    claim = f"{len(ledger.calls)} calls in the provider's ledger, {known.total()} in the database, the same ones"
+    claim = (
+        f"{len(ledger.calls)} calls in the provider's ledger, {known.total()} in the database, the same ones"
+    )
     differences = [
         *_named("is unknown to the database", ledger.accepted_call_ids - known.keys()),
         *_named("is unknown to the provider", known.keys() - ledger.accepted_call_ids),

@@ -28,7 +28,11 @@ def print_summary(console: Console, books: Sequence[CampaignBook], checks: Seque
     console.print()
     console.print("Checked against the provider's own ledger:")
     for check in checks:
-        mark = Text("  ok       ", style="green") if check.difference is None else Text("  DIFFERS  ", style="red")
+        mark = (
+            Text("  ok       ", style="green")
+            if check.difference is None
+            else Text("  DIFFERS  ", style="red")
+        )
         console.print(mark + Text(check.claim, style="none"), soft_wrap=True)
         if check.difference is not None:
             console.print(Text(f"           {check.difference}"), soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from rich.bar import Bar
@@ -51,6 +52,11 @@ class History:
     def latest(self) -> Reading:
         return self.readings[-1][1]
 
+    @property
+    def done(self) -> int:
+        """Contacts that have come to their end."""
+        return sum(_done(progress) for progress in self.latest.campaigns)
+
     def lines(self) -> list[float]:
         return [reading.open_calls for _, reading in self.readings]
 
@@ -97,7 +103,7 @@ def sparkline(values: Sequence[float], most: float, width: int) -> str:
         return ""
     width = min(width, len(values))
     edges = [round(place * len(values) / width) for place in range(width + 1)]
-    means = (sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False))
+    means = (sum(values[a:b]) / (b - a) for a, b in pairwise(edges))
     top = len(SPARKS) - 1
     return "".join(SPARKS[min(top, round(top * mean / most))] for mean in means)
 

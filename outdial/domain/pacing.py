@@ -70,9 +70,13 @@ def reserve(rate: Rate, throttle: Throttle, cursor: datetime | None, at: datetim
     interval = rate.interval(current_factor(throttle, at))
     if not interval:
         return Slots(instants=(begin,) * wanted if begin <= at + HORIZON else (), interval=interval)
-    # A cursor further ahead than the horizon can only come from a clock that jumped: it must not idle the account.
-    slot = min(cursor, at + HORIZON + interval) if cursor is not None else begin
-    slot = max(slot, begin - interval * (rate.burst - 1))
+    slot = cursor or begin
+    # A claim leaves its cursor within the horizon and one slot. One further ahead comes from a clock that jumped: it
+    # must not idle the account. The slots reserved before the jump are over when the horizon is.
+    if slot > at + HORIZON + rate.interval(throttle.factor):
+        slot = at + HORIZON
+    # What was not used up to now may go out in a burst, but none of it before the provider wants to hear from us.
+    slot = max(slot, at - interval * (rate.burst - 1), throttle.not_before or slot)
     instants: list[datetime] = []
     while len(instants) < wanted and slot <= at + HORIZON:
         instants.append(slot)

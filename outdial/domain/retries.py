@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -63,24 +63,26 @@ def next_step(
 
     No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end).
     """
-    last = history[-1]
-    count = sum(1 for attempt in history if attempt.outcome is not Outcome.NOT_PLACED)
-    final = _final(history, last)
+    placed = [attempt for attempt in history if attempt.outcome is not Outcome.NOT_PLACED]
+    final = _final(history)
     if final is not None:
-        return NextStep(state=final[0], final_reason=final[1], attempts_count=count)
-    step = _again(history, last, count, policy)
+        return NextStep(state=final[0], final_reason=final[1], attempts_count=len(placed))
+    step = _again(history, placed, policy)
     if deadline is not None and step.next_attempt_at is not None and step.next_attempt_at >= deadline:
-        return NextStep(state=ContactState.EXPIRED, final_reason="deadline", attempts_count=count)
+        return NextStep(state=ContactState.EXPIRED, final_reason="deadline", attempts_count=len(placed))
     return step
 
 
-def _final(history: Sequence[PastAttempt], last: PastAttempt) -> tuple[ContactState, str] | None:
-    if last.outcome is Outcome.COMPLETED:
-        return ContactState.COMPLETED, last.result or "completed"
-    if last.outcome is Outcome.REFUSED:
-        return ContactState.REFUSED, "refused"
-    if last.result == Result.WRONG_NUMBER and last.outcome is Outcome.FAILED:
-        return ContactState.UNREACHABLE, "wrong_number"
+def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
+    # Late truth may decide a contact whose next call was under way already: whatever that one met changes nothing.
+    for attempt in reversed(history):
+        if attempt.outcome is Outcome.COMPLETED:
+            return ContactState.COMPLETED, attempt.result or "completed"
+        if attempt.outcome is Outcome.REFUSED:
+            return ContactState.REFUSED, "refused"
+        if attempt.result == Result.WRONG_NUMBER and attempt.outcome is Outcome.FAILED:
+            return ContactState.UNREACHABLE, "wrong_number"
+    last = history[-1]
     # A number refused at the door is bad; one that only failed on the line must fail so twice: carriers report
     # unanswered calls that way too.
     if last.error_class is ErrorClass.NUMBER:
@@ -93,12 +95,27 @@ def _final(history: Sequence[PastAttempt], last: PastAttempt) -> tuple[ContactSt
     return None
 
 
-def _again(history: Sequence[PastAttempt], last: PastAttempt, count: int, policy: RetryPolicy) -> NextStep:
-    stage = Stage.RETRY if count else Stage.FIRST
-    if last.outcome is Outcome.NOT_PLACED:
-        due_at = last.ended_at + _not_placed_delay(history)
-        return NextStep(state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=stage)
-    callbacks = sum(1 for attempt in history if attempt.outcome is Outcome.CALLBACK)
+def _again(
+    history: Sequence[PastAttempt], placed: Sequence[PastAttempt], policy: RetryPolicy
+) -> NextStep:
+    """A call that was not placed only delays what the calls before it asked for."""
+    last = history[-1]
+    if last.outcome is not Outcome.NOT_PLACED:
+        return _after_call(placed, policy)
+    due_at = last.ended_at + _not_placed_delay(history)
+    if not placed:
+        return NextStep(
+            state=ContactState.PENDING, attempts_count=0, next_attempt_at=due_at, stage=Stage.FIRST
+        )
+    step = _after_call(placed, policy)
+    if step.next_attempt_at is None:
+        return step
+    return replace(step, next_attempt_at=max(step.next_attempt_at, due_at))
+
+
+def _after_call(placed: Sequence[PastAttempt], policy: RetryPolicy) -> NextStep:
+    last, count = placed[-1], len(placed)
+    callbacks = sum(1 for attempt in placed if attempt.outcome is Outcome.CALLBACK)
     granted = min(callbacks, MAX_CALLBACKS)
     if count >= policy.max_attempts + granted:
         return NextStep(state=ContactState.NOT_REACHED, final_reason=str(last.outcome), attempts_count=count)
@@ -107,7 +124,7 @@ def _again(history: Sequence[PastAttempt], last: PastAttempt, count: int, policy
         return NextStep(
             state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.CALLBACK
         )
-    due_at = last.ended_at + _delay(history, last.outcome, policy)
+    due_at = last.ended_at + _delay(placed, last.outcome, policy)
     return NextStep(
         state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.RETRY
     )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import sqlalchemy as sa
+
 from outdial.clock import Clock
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, TelephonyProviderError
@@ -18,8 +20,9 @@ from outdial.domain.ids import AccountId, AttemptId, WorkerId
 from outdial.domain.script import render
 from outdial.engine.claim import ClaimedCall
 from outdial.engine.definitions import Definitions
+from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
-from outdial.engine.record import Answer, Dialed, Released, apply_effects, has_effects, record
+from outdial.engine.record import Answer, Dialed, Released, record
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
 from outdial.telephony.caller import Caller
@@ -36,6 +39,9 @@ CHECK_AGAIN_AT_MOST: Final = 5
 UNSENT_PATIENCE_SECONDS: Final = 5.0
 # A machine that does not reach the database cannot record: it must not go on piling up answers.
 UNRECORDED_LIMIT: Final = 5000
+RECORD_PATIENCE_SECONDS: Final = 60.0
+RECORD_PAUSE_SECONDS: Final = 0.1
+RECORD_PAUSE_LIMIT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,7 @@ class Dialer:
         return [(attempt_id in allowed, checked_at) for attempt_id in ids]
 
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
-        await self._transactions.run(record, dialed, self._known)
+        await self._record_with_patience(dialed)
         has_trouble = any(has_effects(one) for one in dialed)
         is_over = self._had_trouble and any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
         if has_trouble or is_over:
@@ -145,6 +151,24 @@ class Dialer:
             for sentence in await self._transactions.run(apply_effects, self._account_id, dialed):
                 log.warning(sentence)
         return [None] * len(dialed)
+
+    async def _record_with_patience(self, dialed: Sequence[Dialed]) -> None:
+        """While the database is away, answers are kept in memory: without them the attempts would be in doubt."""
+        give_up_at = self._clock.monotonic() + RECORD_PATIENCE_SECONDS
+        pause = RECORD_PAUSE_SECONDS
+        while True:
+            try:
+                await self._transactions.run(record, dialed, self._known)
+                return
+            except sa.exc.OperationalError as error:
+                if self._clock.monotonic() > give_up_at:
+                    raise
+                if pause == RECORD_PAUSE_SECONDS:
+                    log.warning(
+                        "%d answers wait for the database: %s", len(dialed), type(error.orig).__name__
+                    )
+                await self._clock.sleep_async(pause)
+                pause = min(pause * 2, RECORD_PAUSE_LIMIT_SECONDS)
 
     async def _sleep_until(self, monotonic: float) -> None:
         seconds = monotonic - self._clock.monotonic()

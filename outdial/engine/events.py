@@ -132,7 +132,7 @@ def _decide(
             settle_at=None,
             settled_at=attempt.settled_at,
             outcome=Outcome.UNKNOWN if attempt.settled_at is not None else None,
-            look_up_at=_look_up_at(attempt, progress, definition, at),
+            look_up_at=_look_up_at(progress, definition, at),
         )
     waits = awaits_result(ending=ending, result=progress.result, policy=policy)
     ended_at = progress.ended_at or at
@@ -155,9 +155,7 @@ def _decide(
     )
 
 
-def _look_up_at(
-    attempt: StoredAttempt, progress: Progress, definition: CampaignDefinition, at: datetime
-) -> datetime | None:
+def _look_up_at(progress: Progress, definition: CampaignDefinition, at: datetime) -> datetime:
     if progress.state is AttemptState.DIALING:
         return at + LOOK_UP_MARGIN
     if progress.state is AttemptState.IN_DOUBT:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+import sqlalchemy as sa
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -51,9 +53,10 @@ class GroupCommit(Generic[Item, Answer]):
     async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._write([item for item, _ in batch])
-        except Exception as error:
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever submitted
+            if len(batch) == 1 or _concerns_all(error):
+                for _, future in batch:
+                    _fail(future, error)
                 return
             # One bad item must not take the others with it.
             for one in batch:
@@ -62,6 +65,11 @@ class GroupCommit(Generic[Item, Answer]):
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether the database is away, or too busy: then one by one would only take longer to fail."""
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
 
 
 def _fail(future: asyncio.Future[Answer], error: Exception) -> None:

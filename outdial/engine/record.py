@@ -1,37 +1,31 @@
-"""Writes the provider's answers to our POSTs: what each means for its attempt, and then for its account and campaign."""
+"""Writes the provider's answers to our POSTs: what each one means for its attempt."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.answers import REJECTIONS_THAT_PAUSE, Effect, meaning_of
+from outdial.domain.answers import meaning_of
 from outdial.domain.attempt import (
     AttemptState,
     CallEvent,
-    EventKind,
     Ending,
     ErrorClass,
+    EventKind,
     Progress,
     Source,
     advance,
     release,
 )
-from outdial.domain.campaign import CampaignStatus
-from outdial.domain.errors import RateLimited, TelephonyProviderError
+from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
-from outdial.domain.pacing import after_rate_limited, after_reached, after_unreachable
-from outdial.domain.phone_numbers import plan_of
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Step, apply, hear
-from outdial.storage import accounts, attempts, call_events, campaigns
+from outdial.storage import call_events, campaigns
 from outdial.storage.attempts import StoredAttempt
-from outdial.storage.database import database_now, wake_schedulers
 from outdial.telephony.protocol import OutboundCallResponse
 
 
@@ -75,72 +69,6 @@ def record(connection: sa.Connection, dialed: Sequence[Dialed], known: Definitio
         campaigns.forget_rejections(connection, accepted)
 
 
-def apply_effects(connection: sa.Connection, account_id: AccountId, dialed: Sequence[Dialed]) -> list[str]:
-    """What the answers mean beyond their attempts: back-off, suspension, rested numbers, paused campaigns.
-
-    A transaction of its own, since it locks the account. Returns sentences for the log.
-    """
-    errors = [(one, one.answer) for one in dialed if isinstance(one.answer, TelephonyProviderError)]
-    account = accounts.lock(connection, account_id)
-    if account is None:
-        return []
-    at = database_now(connection)
-    said: list[str] = []
-    throttle = account.throttle
-    if any(isinstance(one.answer, OutboundCallResponse) for one in dialed):
-        throttle = after_reached(throttle)
-    rejected: Counter[CampaignId] = Counter()
-    blocked = dict(account.blocked_countries)
-    for one, error in errors:
-        match meaning_of(error).effect:
-            case Effect.BACK_OFF_RATE:
-                retry_after = error.retry_after if isinstance(error, RateLimited) else None
-                throttle = after_rate_limited(throttle, at, retry_after)
-            case Effect.BACK_OFF_UNREACHABLE:
-                throttle = after_unreachable(throttle, at)
-            case Effect.REST_CALLER_NUMBER:
-                accounts.rest_number(connection, account_id, one.from_number, str(error), at)
-                said.append(f"account {account.name}: a caller number was rested: {error}")
-            case Effect.BLOCK_DESTINATION:
-                plan = plan_of(one.to)
-                if plan is not None and plan.country is not None and plan.country not in blocked:
-                    blocked[plan.country] = str(error)
-                    said.append(f"account {account.name} may not call {plan.country}: {error}")
-            case Effect.SUSPEND_ACCOUNT:
-                if accounts.suspend(connection, account_id, str(error), at):
-                    said.append(f"account {account.name} is suspended: {error}")
-            case Effect.COUNT_REJECTION:
-                rejected[one.campaign_id] += 1
-            case Effect.NONE:
-                pass
-    if throttle != account.throttle:
-        accounts.set_throttle(connection, account_id, throttle)
-    if blocked != account.blocked_countries:
-        accounts.update(connection, account_id, {"blocked_countries": blocked})
-    for campaign_id in campaigns.count_rejections(connection, rejected, REJECTIONS_THAT_PAUSE):
-        reason = next(str(error) for one, error in errors if one.campaign_id == campaign_id)
-        campaigns.move_to(
-            connection,
-            campaign_id,
-            CampaignStatus.PAUSED,
-            at,
-            paused_by="outdial",
-            paused_reason=f"the provider found {REJECTIONS_THAT_PAUSE} requests in a row wrong: {reason}",
-        )
-        said.append(
-            f"campaign {campaign_id} is paused: {REJECTIONS_THAT_PAUSE} requests in a row were wrong: {reason}"
-        )
-    return said
-
-
-def has_effects(dialed: Dialed) -> bool:
-    """Whether the answer means something for the account or the campaign."""
-    return (
-        isinstance(dialed.answer, TelephonyProviderError)
-        and meaning_of(dialed.answer).effect is not Effect.NONE
-    )
-
-
 def _step(answer: Answer) -> Step:
     if isinstance(answer, OutboundCallResponse):
         return lambda attempt, at: _accepted(attempt, answer, at)
@@ -148,7 +76,7 @@ def _step(answer: Answer) -> Step:
         return lambda attempt, at: _unless_known(attempt, release(attempt.progress, answer.error_class, at))
     meaning = meaning_of(answer)
     if meaning.ending is None:
-        return lambda attempt, at: _in_doubt(attempt)
+        return lambda attempt, _: _in_doubt(attempt)
     return lambda attempt, at: _refused(attempt, answer, at)
 
 

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from outdial.clock import Clock, SystemClock
 from outdial.domain.account import Account
+from outdial.domain.answers import meaning_of
 from outdial.domain.attempt import AttemptState
 from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderError
-from outdial.domain.answers import meaning_of
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim
 from outdial.engine.definitions import Definitions
@@ -110,6 +110,7 @@ class Lane:
         self._transactions = transactions
         self._known = known
         self._clock = clock
+        self._is_stopped = False
         self._dialer = Dialer(
             account_id=account.id,
             worker_id=worker_id,
@@ -120,13 +121,18 @@ class Lane:
             clock=clock,
         )
 
+    @property
+    def is_stopped(self) -> bool:
+        return self._is_stopped
+
     def stop(self) -> None:
-        """Send nothing more."""
+        """Claim and send nothing more: what was claimed is given back."""
+        self._is_stopped = True
         self._dialer.stop()
 
     async def claim(self) -> Claimed:
-        """One claim, with the upkeep of the account's campaigns where nothing is left to claim."""
-        claimed = await self._transactions.run(
+        """One claim."""
+        return await self._transactions.run(
             claim,
             self.account.id,
             self._worker_id,
@@ -135,7 +141,6 @@ class Lane:
             self._known,
             self._clock,
         )
-        return claimed
 
     async def keep_up(self) -> None:
         """Begin, end and complete campaigns."""
@@ -191,7 +196,7 @@ class SchedulerService:
         def run() -> None:
             try:
                 found.append(asyncio.run(self._pass()))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
                 errors.append(error)
 
         thread = threading.Thread(target=run, name="outdial-pass")

@@ -179,7 +179,7 @@ class Worker:
         """Claim for one account again and again; sleep while nothing can be done."""
         woken = self._wakeups.subscribe()
         last_upkeep = float("-inf")
-        while not self._stopping.is_set():
+        while not lane.is_stopped:
             woken.clear()
             try:
                 if self._clock.monotonic() - last_upkeep >= POLL_SECONDS:
@@ -242,7 +242,6 @@ class Worker:
             self._unserved.pop(account.id, None)
             if served is not None:
                 served[0].stop()
-                served[1].cancel()
             lane = self._lane_of(account, caller)
             self._lanes[account.id] = (lane, asyncio.create_task(self._work(lane)))
 

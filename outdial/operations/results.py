@@ -177,8 +177,9 @@ def _csv_lines(results: Iterator[ContactResult], questions: int) -> Iterator[str
 
 def _csv_line(cells: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    # A cell with a bare carriage return is only quoted where the line's end has one too.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(name: str, value: Any) -> str:

@@ -228,16 +228,18 @@ class Suspect:
 
 def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
     """Open attempts whose `look_up_at` has come; it is pushed to `again_at`, so that others leave them to us."""
+    # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
     chosen = (
         sa.select(attempts.c.id)
         .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at)
         .order_by(attempts.c.look_up_at, attempts.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
+        .cte("chosen")
     )
     statement = (
         sa.update(attempts)
-        .where(attempts.c.id.in_(chosen))
+        .where(attempts.c.id.in_(sa.select(chosen.c.id)))
         .values(look_up_at=again_at)
         .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id, attempts.c.state)
     )

@@ -22,7 +22,7 @@ def count_by_state(connection: sa.Connection, campaign_id: CampaignId) -> dict[C
         .where(contacts.c.campaign_id == campaign_id)
         .group_by(contacts.c.state)
     )
-    counts = dict(connection.execute(query).tuples())
+    counts = {row[0]: row[1] for row in connection.execute(query)}
     return {state: counts[state] for state in ContactState if state in counts}
 
 
@@ -38,16 +38,20 @@ def withdraw_pending(connection: sa.Connection, campaign_id: CampaignId, reason:
 
     One that somebody else has locked is left for the next time.
     """
+    # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
     chosen = (
         sa.select(contacts.c.id)
         .where(contacts.c.campaign_id == campaign_id, contacts.c.state == PENDING)
         .order_by(contacts.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
+        .cte("chosen")
     )
     statement = (
         sa.update(contacts)
-        .where(contacts.c.id.in_(chosen), contacts.c.state == PENDING)
+        .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
         .values(state=ContactState.WITHDRAWN, final_reason=reason, next_attempt_at=None)
+        .returning(contacts.c.id)
     )
-    return connection.execute(statement).rowcount
+    # Counted from what comes back: of a statement with a CTE, SQLite's driver tells no count.
+    return len(connection.execute(statement).all())

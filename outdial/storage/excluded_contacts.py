@@ -33,7 +33,7 @@ def exclude_pending(
     rows, statement = _exclude_pending(connection.dialect.name, campaign_id is not None)
     params: dict[str, Any] = rows.params_of_columns([sorted(phone_numbers)])
     if campaign_id is not None:
-        params["campaign_id"] = campaign_id
+        params["campaign"] = campaign_id
     return connection.execute(statement, params).rowcount
 
 
@@ -61,7 +61,7 @@ def _exclude_pending(dialect: str, in_one_campaign: bool) -> tuple[Rows, sa.Upda
         .where(contacts.c.state == PENDING)
     )
     if in_one_campaign:
-        chosen = chosen.where(contacts.c.campaign_id == sa.bindparam("campaign_id", type_=BigId))
+        chosen = chosen.where(contacts.c.campaign_id == sa.bindparam("campaign", type_=BigId))
     # Locked in the order of their ids, as everybody does.
     locked = chosen.order_by(contacts.c.id).with_for_update(of=contacts, key_share=True)
     statement = (

@@ -32,7 +32,7 @@ class Instant(sa.types.TypeDecorator[datetime]):
             raise ValueError("an instant needs a time zone")
         return instant_text(value) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
         if value is None:
             return None
         if isinstance(value, str):

@@ -29,7 +29,9 @@ from tests.support.world import RecordingProvider, World, number
 class Endpoint:
     url: str
 
-    def send(self, body: dict[str, Any] | bytes, *, account: str = "main", secret: str = WEBHOOK_SECRET) -> httpx.Response:
+    def send(
+        self, body: dict[str, Any] | bytes, *, account: str = "main", secret: str = WEBHOOK_SECRET
+    ) -> httpx.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         now = datetime.now(UTC)
         headers = {
@@ -37,7 +39,9 @@ class Endpoint:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": Webhook(secret).sign("m1", now, raw.decode("utf-8", "replace")),
         }
-        return httpx.post(f"{self.url}/webhooks/telephony/{account}", content=raw, headers=headers, timeout=20)
+        return httpx.post(
+            f"{self.url}/webhooks/telephony/{account}", content=raw, headers=headers, timeout=20
+        )
 
 
 @pytest.fixture
@@ -73,7 +77,13 @@ def call_id(world: World) -> str:
 
 
 def webhook(name: str, call_id: str, event_id: str = "e1", **facts: Any) -> dict[str, Any]:
-    return {"event": name, "event_id": event_id, "call_id": call_id, "timestamp": "2026-11-23T09:00:00Z", **facts}
+    return {
+        "event": name,
+        "event_id": event_id,
+        "call_id": call_id,
+        "timestamp": "2026-11-23T09:00:00Z",
+        **facts,
+    }
 
 
 def test_an_event_is_durable_when_it_is_answered(world: World, endpoint: Endpoint, call_id: str) -> None:

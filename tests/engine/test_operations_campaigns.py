@@ -115,7 +115,7 @@ def test_campaign_without_open_calls_may_change_its_account(world: World) -> Non
 def test_caller_numbers_get_rows_and_resting_ones_go_on_resting(world: World) -> None:
     def rows(connection: sa.Connection) -> dict[str, str]:
         query = sa.select(caller_numbers.c.phone_number, caller_numbers.c.state)
-        return dict(connection.execute(query).tuples())
+        return {row[0]: row[1] for row in connection.execute(query)}
 
     with_numbers = replace(DEFINITION, caller_numbers=("+390212345678", "+390612345678"))
     world.database.run(apply_campaign, with_numbers)

@@ -32,6 +32,7 @@ def answered_call(world: World, *answers: dict[str, Any], **contact: Any) -> str
     world.add_contacts(world.add_campaign(script=SCRIPT), [number(1)], **contact)
     world.run_pass(RecordingProvider())
     [attempt] = world.attempts()
+    ringing = event(EventKind.RINGING, attempt["call_id"])
     ended = event(
         EventKind.ENDED,
         attempt["call_id"],
@@ -40,7 +41,7 @@ def answered_call(world: World, *answers: dict[str, Any], **contact: Any) -> str
         answers=list(answers),
         duration_seconds=12.5,
     )
-    world.hear(event(EventKind.RINGING, attempt["call_id"]), ended)
+    world.hear(ringing, ended)
     return str(attempt["call_id"])
 
 

@@ -105,7 +105,9 @@ def test_all_candidate_zones_must_be_open(world: World) -> None:
     minute = datetime.now(UTC).hour * 60
     window = CallingWindow(
         weekly=(
-            WeeklyWindow(days=frozenset(range(7)), start_minute=minute, end_minute=(minute + 60) % 1440 or 1440),
+            WeeklyWindow(
+                days=frozenset(range(7)), start_minute=minute, end_minute=(minute + 60) % 1440 or 1440
+            ),
         )
     )
     both = CallingZone(time_zones=("Asia/Kolkata", "UTC"), country=None, source=ZoneSource.CONTACT)
@@ -213,7 +215,9 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "contact_state", "state", "counted"), ANSWERS, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    ("error", "contact_state", "state", "counted"), ANSWERS, ids=lambda v: type(v).__name__
+)
 def test_what_each_answer_means(
     world: World, error: TelephonyProviderError, contact_state: ContactState, state: str, counted: int
 ) -> None:

@@ -97,7 +97,7 @@ class Stack:
     def contact_states(self) -> Counter[str]:
         with self.world.database.begin() as connection:
             query = sa.select(contacts.c.state, sa.func.count()).group_by(contacts.c.state)
-            return Counter({state: count for state, count in connection.execute(query)})
+            return Counter(dict(map(tuple, connection.execute(query))))
 
 
 def assert_accounts_agree(stack: Stack) -> None:
@@ -112,5 +112,3 @@ def assert_accounts_agree(stack: Stack) -> None:
     assert not never_placed & accepted, "calls placed that the database believes were not"
     known = {call_id for call_id, row in rows.items() if row["started_at"] is not None}
     assert not known - accepted, "calls that only the database knows"
-
-

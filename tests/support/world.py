@@ -98,7 +98,12 @@ class World:
         account_id: AccountId | None = None,
         **definition: Any,
     ) -> CampaignId:
-        given = {"purpose": Purpose.SURVEY, "default_time_zone": "Europe/Rome", "account": "main", **definition}
+        given = {
+            "purpose": Purpose.SURVEY,
+            "default_time_zone": "Europe/Rome",
+            "account": "main",
+            **definition,
+        }
         whole = CampaignDefinition(name=name, **given)
 
         def insert(connection: sa.Connection) -> CampaignId:
@@ -208,7 +213,9 @@ class World:
     @staticmethod
     def _set_status(connection: sa.Connection, campaign_id: CampaignId, status: CampaignStatus) -> None:
         connection.execute(
-            sa.update(campaigns.campaigns).where(campaigns.campaigns.c.id == campaign_id).values(status=status)
+            sa.update(campaigns.campaigns)
+            .where(campaigns.campaigns.c.id == campaign_id)
+            .values(status=status)
         )
 
 

@@ -47,7 +47,9 @@ REQUEST = OutboundCallRequest(
     max_duration_seconds=600,
     machine_detection="hang_up",
 )
-ADAPTER = GenericHttpAdapter(base_url="https://gateway.example.com/v1/", api_key="key", webhook_secret=WEBHOOK_SECRET)
+ADAPTER = GenericHttpAdapter(
+    base_url="https://gateway.example.com/v1/", api_key="key", webhook_secret=WEBHOOK_SECRET
+)
 
 
 def answer(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> HttpResponse:
@@ -137,7 +139,10 @@ def test_a_look_up_tells_what_the_provider_knows() -> None:
     (found,) = ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [call]}))
     assert (found.kind, found.ending, found.source) == (EventKind.ENDED, Ending.ANSWERED, Source.LOOKUP)
     assert (found.provider_call_id, found.answered_by) == ("P1", AnsweredBy.HUMAN)
-    assert ADAPTER.look_up_request(CALL_ID).url == f"https://gateway.example.com/v1/calls?client_call_id={CALL_ID}"
+    assert (
+        ADAPTER.look_up_request(CALL_ID).url
+        == f"https://gateway.example.com/v1/calls?client_call_id={CALL_ID}"
+    )
 
 
 def test_an_empty_look_up_is_empty_and_a_broken_one_is_no_answer() -> None:
@@ -189,7 +194,9 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("name", "facts", "kind", "ending"), EVENTS)
-def test_events_are_normalized(name: str, facts: dict[str, Any], kind: EventKind, ending: Ending | None) -> None:
+def test_events_are_normalized(
+    name: str, facts: dict[str, Any], kind: EventKind, ending: Ending | None
+) -> None:
     (event,) = ADAPTER.read_webhook(*signed(webhook(name, **facts)))
     assert (event.kind, event.ending, event.call_id) == (kind, ending, CALL_ID)
 

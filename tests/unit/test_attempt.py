@@ -187,11 +187,10 @@ def test_the_first_end_of_the_most_trusted_source_wins(told_events: list[CallEve
         assert (last.error_class, last.error_code) == (winner.error_class, winner.error_code)
 
 
-@given(st.lists(st.sampled_from(LIVE), min_size=1), st.randoms())
-def test_live_events_lead_to_the_same_state_in_any_order(kinds: list[EventKind], chance: object) -> None:
-    furthest = story(Progress(), [told(kind) for kind in sorted(kinds, key=LIVE.index)])[-1]
-    chance.shuffle(kinds)  # type: ignore[attr-defined]
-    assert story(Progress(), [told(kind) for kind in kinds])[-1].state is furthest.state
+@given(st.lists(st.sampled_from(LIVE), min_size=1))
+def test_live_events_lead_to_the_same_state_in_any_order(kinds: list[EventKind]) -> None:
+    in_order = story(Progress(), [told(kind) for kind in sorted(kinds, key=LIVE.index)])[-1]
+    assert story(Progress(), [told(kind) for kind in kinds])[-1].state is in_order.state
 
 
 def test_each_kind_of_live_event_has_its_state() -> None:

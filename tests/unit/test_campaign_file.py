@@ -1,6 +1,7 @@
 """Campaign files: what is accepted, what is refused, and in which words."""
 
 import tomllib
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_missing_key_is_named(needed: str, where: str) -> None:
     ],
 )
 def test_impossible_value_is_named_with_what_is_allowed(line: str, words: list[str]) -> None:
-    key = line.split(" ")[0]
+    key = line.split(" ", maxsplit=1)[0]
     text = "\n".join(one for one in SHORTEST.splitlines() if not one.startswith(key))
     if key == "call":
         text = (
@@ -348,11 +349,8 @@ VALUES = st.recursive(
 @given(st.dictionaries(KEYS, VALUES, max_size=12))
 def test_any_mapping_gives_a_definition_or_a_campaign_file_error(document: dict[str, Any]) -> None:
     for candidate in (document, {**tomllib.loads(WHOLE), **document}):
-        try:
+        with suppress(CampaignFileError):
             definition = read_campaign(candidate, "c.toml")
-        except CampaignFileError as error:
-            assert error.problems
-        else:
             assert read_campaign(to_document(definition), "c.toml") == definition
 
 

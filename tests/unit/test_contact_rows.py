@@ -18,16 +18,16 @@ ROME = "+390612345678"
 PARIS = "+33142685300"
 HEADER = "external_contact_id,phone_number,email,name,language,time_zone,priority,has_prior_consent,do_not_call,city"
 
+ITALIAN = RowRules(default_time_zone="Europe/Rome")
 
-def read(
-    data: bytes, rules: RowRules = RowRules(default_time_zone="Europe/Rome")
-) -> list[NewContact | Rejection]:
+
+def read(data: bytes, rules: RowRules = ITALIAN) -> list[NewContact | Rejection]:
     file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
     rows = ContactRows(Header(file.first, "list.csv"), rules)
     return [rows.read(row) for row in file.rows()]
 
 
-def one(data: str, rules: RowRules = RowRules(default_time_zone="Europe/Rome")) -> NewContact | Rejection:
+def one(data: str, rules: RowRules = ITALIAN) -> NewContact | Rejection:
     (found,) = read(data.encode(), rules)
     return found
 
@@ -38,7 +38,7 @@ def contact(data: str) -> NewContact:
     return found
 
 
-def rejection(data: str, rules: RowRules = RowRules(default_time_zone="Europe/Rome")) -> Rejection:
+def rejection(data: str, rules: RowRules = ITALIAN) -> Rejection:
     found = one(data, rules)
     assert isinstance(found, Rejection), found
     return found
@@ -99,7 +99,7 @@ def test_blank_lines_are_no_rows_and_are_counted_as_lines() -> None:
     ("cells", "column"),
     [
         ({"phone_number": "12"}, "phone_number"),
-        ({"phone_number": ""}, "phone_number"),
+        ({"phone_number": "", "name": "Ada"}, "phone_number"),
         ({"phone_number": "9" * 100_000}, "phone_number"),
         ({"time_zone": "Europe/Milan"}, "time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone"),
@@ -123,7 +123,7 @@ def test_one_bad_cell_rejects_the_row_and_is_named(cells: dict[str, str], column
     assert (found.line, found.column) == (2, column)
     assert str(found)
     if column is not None:
-        assert found.value == cells[column]
+        assert found.value == cells[column].strip()
 
 
 def test_a_campaigns_countries_bound_its_numbers() -> None:
@@ -203,7 +203,7 @@ def test_rejects_once_mended_can_be_imported_as_they_are(tmp_path: Path) -> None
             Rejection(line=7, column=None, value=None, reason="is odd", cells=["12", 'a "b"\nc', "extra"])
         )
         file.close()
-        header = next(csv.reader(path.open(newline="")))
+        header = next(csv.reader(path.read_text().splitlines()))
         assert header == ["phone_number", "name", "rejected_line", "rejected_reason"]
     path.write_text(path.read_text().replace("12,", f"{ROME},").replace(",extra", ""))
     (found,) = read(path.read_bytes())

@@ -245,10 +245,9 @@ def _heard(event: _Event) -> CallEvent:
     # `call.voicemail` normally comes before the end; with a duration it is the end itself.
     if kind is EventKind.VOICEMAIL and event.duration_seconds is not None:
         kind, ending = EventKind.ENDED, Ending.ANSWERED
-    heard = _call_event(
+    return _call_event(
         event, kind, ending, event.event_id, _aware(event.timestamp), Source.EVENT, event.event
     )
-    return heard
 
 
 def _looked_up(call_id: CallId, call: _Call) -> CallEvent:

@@ -16,6 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
+
 from app.infra.config import SchedulerService, SchedulerSettings
 from outdial import OutboundCallRequest, OutboundCallResponse, TelephonyProviderError
 from outdial.storage.tables import (
@@ -27,8 +30,6 @@ from outdial.storage.tables import (
     metadata,
     provider_configurations,
 )
-from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import StaticPool
 
 ROOT = Path(__file__).resolve().parents[4]
 PAST = datetime.now(UTC) - timedelta(minutes=1)
@@ -49,7 +50,7 @@ class FakeTelephonyProvider:
 
 
 @pytest.fixture
-def SessionLocal() -> Iterator[sessionmaker[Session]]:  # noqa: N802 - the how-to's own name
+def session_local() -> Iterator[sessionmaker[Session]]:
     engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     yield sessionmaker(engine)
@@ -120,25 +121,27 @@ def fill(session: Session, *, numbers: int, lines: int, windows: list[dict[str, 
     session.commit()
 
 
-def test_a_pass_schedules_at_most_a_batch(SessionLocal: sessionmaker[Session], settings: SchedulerSettings) -> None:
-    with SessionLocal() as session:
+def test_a_pass_schedules_at_most_a_batch(
+    session_local: sessionmaker[Session], settings: SchedulerSettings
+) -> None:
+    with session_local() as session:
         fill(session, numbers=40, lines=100)
     telephony_provider = FakeTelephonyProvider()
-    service = SchedulerService(SessionLocal, telephony_provider, settings)
+    service = SchedulerService(session_local, telephony_provider, settings)
     result = service.run()
     assert len(result.scheduled) == len(telephony_provider.requests) == 25
     assert telephony_provider.requests[0].callback_url == os.environ["TELEPHONY_CALLBACK_URL"]
 
 
 def test_capacity_comes_from_the_configuration_and_the_open_attempts(
-    SessionLocal: sessionmaker[Session], settings: SchedulerSettings
+    session_local: sessionmaker[Session], settings: SchedulerSettings
 ) -> None:
-    with SessionLocal() as session:
+    with session_local() as session:
         fill(session, numbers=10, lines=4)
-    service = SchedulerService(SessionLocal, FakeTelephonyProvider(), settings)
+    service = SchedulerService(session_local, FakeTelephonyProvider(), settings)
     assert len(service.run().scheduled) == 4
     assert service.run().capacity == 0
-    with SessionLocal() as session:
+    with session_local() as session:
         # "Ensure open CallAttempts have ended_at set."
         now = datetime.now(UTC)
         session.execute(
@@ -151,31 +154,31 @@ def test_capacity_comes_from_the_configuration_and_the_open_attempts(
 
 
 def test_the_schedulers_time_zone_serves_a_campaign_without_one(
-    SessionLocal: sessionmaker[Session], settings: SchedulerSettings
+    session_local: sessionmaker[Session], settings: SchedulerSettings
 ) -> None:
     now = datetime.now(ZoneInfo("Asia/Tokyo"))
     start = now.hour * 60
     windows = [{"days": list(range(7)), "start_minute": start, "end_minute": (start + 60) % 1440 or 1440}]
-    with SessionLocal() as session:
+    with session_local() as session:
         fill(session, numbers=1, lines=4, windows=windows)
-    assert not SchedulerService(SessionLocal, FakeTelephonyProvider(), settings).run().scheduled
+    assert not SchedulerService(session_local, FakeTelephonyProvider(), settings).run().scheduled
     tokyo = SchedulerSettings(callback_url=settings.callback_url, timezone=ZoneInfo("Asia/Tokyo"))
-    assert len(SchedulerService(SessionLocal, FakeTelephonyProvider(), tokyo).run().scheduled) == 1
+    assert len(SchedulerService(session_local, FakeTelephonyProvider(), tokyo).run().scheduled) == 1
 
 
 def test_a_providers_failure_logs_the_line_of_the_how_to(
-    SessionLocal: sessionmaker[Session], settings: SchedulerSettings, caplog: pytest.LogCaptureFixture
+    session_local: sessionmaker[Session], settings: SchedulerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with SessionLocal() as session:
+    with session_local() as session:
         fill(session, numbers=1, lines=4)
     provider = FakeTelephonyProvider(TelephonyProviderError("no answer"))
     with caplog.at_level(logging.WARNING):
-        SchedulerService(SessionLocal, provider, settings).run()
+        SchedulerService(session_local, provider, settings).run()
     assert "Telephony provider failure" in caplog.text
 
 
 class _Gateway(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802 - the library's name
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         body = b'{"provider_call_id": "gateway-1", "status": "queued"}'
         self.send_response(201)

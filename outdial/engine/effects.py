@@ -1,0 +1,129 @@
+"""What answers mean beyond their attempts: for the account's rate and standing, its caller numbers, the campaign.
+
+In a transaction of its own, since it locks the account, which comes before attempts in the order of locks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from outdial.domain.account import Account
+from outdial.domain.answers import REJECTIONS_THAT_PAUSE, Effect, meaning_of
+from outdial.domain.campaign import CampaignStatus
+from outdial.domain.errors import RateLimited, TelephonyProviderError
+from outdial.domain.ids import AccountId, CampaignId
+from outdial.domain.pacing import Throttle, after_rate_limited, after_reached, after_unreachable
+from outdial.domain.phone_numbers import plan_of
+from outdial.engine.record import Dialed
+from outdial.storage import accounts, campaigns
+from outdial.storage.database import database_now
+from outdial.telephony.protocol import OutboundCallResponse
+
+
+def has_effects(dialed: Dialed) -> bool:
+    """Whether the answer means something for the account or the campaign."""
+    return (
+        isinstance(dialed.answer, TelephonyProviderError)
+        and meaning_of(dialed.answer).effect is not Effect.NONE
+    )
+
+
+def apply_effects(connection: sa.Connection, account_id: AccountId, dialed: Sequence[Dialed]) -> list[str]:
+    """Write what the answers mean for the account and its campaigns. Returns sentences for the log."""
+    account = accounts.lock(connection, account_id)
+    if account is None:
+        return []
+    found = _Found(
+        connection=connection,
+        account=account,
+        at=database_now(connection),
+        throttle=account.throttle,
+        blocked=dict(account.blocked_countries),
+    )
+    if any(isinstance(one.answer, OutboundCallResponse) for one in dialed):
+        found.throttle = after_reached(found.throttle)
+    for one in dialed:
+        if isinstance(one.answer, TelephonyProviderError):
+            handle = HANDLERS.get(meaning_of(one.answer).effect)
+            if handle is not None:
+                handle(found, one, one.answer)
+    found.write()
+    return found.said
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the answers of one batch add up to."""
+
+    connection: sa.Connection
+    account: Account
+    at: datetime
+    throttle: Throttle
+    blocked: dict[str, str]
+    rejected: Counter[CampaignId] = field(default_factory=Counter)
+    rejections: dict[CampaignId, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def write(self) -> None:
+        if self.throttle != self.account.throttle:
+            accounts.set_throttle(self.connection, self.account.id, self.throttle)
+        if self.blocked != self.account.blocked_countries:
+            accounts.update(self.connection, self.account.id, {"blocked_countries": self.blocked})
+        for campaign_id in campaigns.count_rejections(self.connection, self.rejected, REJECTIONS_THAT_PAUSE):
+            reason = f"the provider found {REJECTIONS_THAT_PAUSE} requests in a row wrong: {self.rejections[campaign_id]}"
+            campaigns.move_to(
+                self.connection,
+                campaign_id,
+                CampaignStatus.PAUSED,
+                self.at,
+                paused_by="outdial",
+                paused_reason=reason,
+            )
+            self.said.append(f"campaign {campaign_id} is paused: {reason}")
+
+
+def _back_off_rate(found: _Found, _: Dialed, error: TelephonyProviderError) -> None:
+    retry_after = error.retry_after if isinstance(error, RateLimited) else None
+    found.throttle = after_rate_limited(found.throttle, found.at, retry_after)
+
+
+def _back_off_unreachable(found: _Found, _: Dialed, __: TelephonyProviderError) -> None:
+    found.throttle = after_unreachable(found.throttle, found.at)
+
+
+def _rest_caller_number(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
+    accounts.rest_number(found.connection, found.account.id, dialed.from_number, str(error), found.at)
+    found.said.append(f"account {found.account.name}: a caller number was rested: {error}")
+
+
+def _block_destination(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
+    plan = plan_of(dialed.to)
+    if plan is not None and plan.country is not None and plan.country not in found.blocked:
+        found.blocked[plan.country] = str(error)
+        found.said.append(f"account {found.account.name} may not call {plan.country}: {error}")
+
+
+def _suspend_account(found: _Found, _: Dialed, error: TelephonyProviderError) -> None:
+    if accounts.suspend(found.connection, found.account.id, str(error), found.at):
+        found.said.append(f"account {found.account.name} is suspended: {error}")
+
+
+def _count_rejection(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
+    found.rejected[dialed.campaign_id] += 1
+    found.rejections.setdefault(dialed.campaign_id, str(error))
+
+
+HANDLERS: Final[Mapping[Effect, Callable[[_Found, Dialed, TelephonyProviderError], None]]] = {
+    Effect.BACK_OFF_RATE: _back_off_rate,
+    Effect.BACK_OFF_UNREACHABLE: _back_off_unreachable,
+    Effect.REST_CALLER_NUMBER: _rest_caller_number,
+    Effect.BLOCK_DESTINATION: _block_destination,
+    Effect.SUSPEND_ACCOUNT: _suspend_account,
+    Effect.COUNT_REJECTION: _count_rejection,
+}

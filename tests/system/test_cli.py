@@ -1,0 +1,278 @@
+"""The real command, as a process: what people and scripts see of it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import typer.main
+
+from outdial.cli.app import app
+from tests.support.processes import ROOT
+
+CAMPAIGN = """
+format = 1
+name = "spring"
+purpose = "survey"
+default_time_zone = "Europe/Rome"
+[call]
+account = "main"
+[[windows]]
+days = ["mon-sun"]
+start = "00:00"
+end = "24:00"
+[retry]
+max_attempts = 3
+"""
+CONTACTS = "external_contact_id,phone_number,name\n1,+393471234567,=Ada\n2,+393471234568,Bob\n"
+ACCOUNT = ("--base-url", "http://127.0.0.1:9", "--max-concurrent-calls", "5", "--from", "+390212345678")
+
+Done = subprocess.CompletedProcess[str]
+Cli = Callable[..., Done]
+
+
+def cli_in(folder: Path, database_url: str) -> Cli:
+    """`outdial …` in that folder, on that database; `env` is added to the environment."""
+
+    def run(*arguments: str, **env: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "outdial", *arguments],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "DATABASE_URL": database_url,
+                "COLUMNS": "200",
+                **env,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert "OUTDIAL_DEBUG" in env or "Traceback" not in done.stdout + done.stderr
+        return done
+
+    (folder / "spring.toml").write_text(CAMPAIGN)
+    (folder / "people.csv").write_text(CONTACTS)
+    return run
+
+
+@pytest.fixture
+def cli(sqlite_url: str, tmp_path: Path) -> Cli:
+    return cli_in(tmp_path, sqlite_url)
+
+
+def ok(done: Done) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mistake(done: Done, exit_code: int = 2) -> str:
+    """The one sentence that a mistake is answered with."""
+    assert (done.returncode, done.stdout) == (exit_code, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_campaign_from_its_file_to_its_results(database_url: str, tmp_path: Path) -> None:
+    cli = cli_in(tmp_path, database_url)
+    assert "created" in ok(cli("account", "set", "main", *ACCOUNT))
+    assert json.loads(ok(cli("account", "list", "--json")))[0]["max_concurrent_calls"] == 5
+    assert "created, as a draft" in ok(cli("campaign", "apply", "spring.toml"))
+    ok(cli("contacts", "import", "people.csv", "--campaign", "spring"))
+    assert "is running." in ok(cli("campaign", "start", "spring"))
+    assert "is paused." in ok(cli("campaign", "pause", "spring", "--reason", "lunch"))
+    [listed] = json.loads(ok(cli("campaign", "list", "--json")))
+    assert (listed["status"], listed["paused_reason"]) == ("paused", "lunch")
+    assert listed["contacts"] == {"total": 2, "pending": 2}
+    assert "is running." in ok(cli("campaign", "resume", "spring"))
+    assert "2 contacts were withdrawn" in ok(cli("campaign", "cancel", "spring"))
+    rows = list(csv.DictReader(ok(cli("results", "export", "spring")).splitlines()))
+    assert [(row["phone_number"], row["name"], row["state"]) for row in rows] == [
+        ("+393471234567", "'=Ada", "withdrawn"),
+        ("+393471234568", "Bob", "withdrawn"),
+    ]
+    assert json.loads(ok(cli("calls", "list", "--json"))) == []
+
+
+def test_database_without_a_schema_says_what_to_run(empty_database_url: str, tmp_path: Path) -> None:
+    cli = cli_in(tmp_path, empty_database_url)
+    assert "outdial db upgrade" in mistake(cli("db", "check"), exit_code=1)
+    assert "outdial db upgrade" in mistake(cli("campaign", "list"))
+    ok(cli("db", "upgrade"))
+    assert "as it was" in ok(cli("db", "upgrade"))
+    ok(cli("db", "check"))
+
+
+def test_database_of_a_newer_program_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    engine = sa.create_engine(sqlite_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE outdial_alembic_version SET version_num = '9999'")
+    engine.dispose()
+    cli = cli_in(tmp_path, sqlite_url)
+    assert "revision 9999" in mistake(cli("db", "check"), exit_code=1)
+    assert "revision 9999" in mistake(cli("db", "upgrade"))
+    assert "revision 9999" in mistake(cli("account", "list"))
+
+
+def test_changed_file_shows_what_changed(cli: Cli, tmp_path: Path) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    (tmp_path / "spring.toml").write_text(CAMPAIGN.replace("max_attempts = 3", "max_attempts = 5"))
+    assert "retry.max_attempts: 3 → 5" in ok(cli("campaign", "apply", "spring.toml"))
+    shown = json.loads(ok(cli("campaign", "show", "spring", "--json")))
+    assert (shown["revision"], shown["definition"]["retry"]["max_attempts"]) == (2, 5)
+    assert "unchanged" in ok(cli("campaign", "apply", "spring.toml"))
+
+
+def test_everything_wrong_in_a_file_is_one_line_each(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("format = 1\nnme = 3\nweight = -1\n")
+    done = cli("campaign", "apply", "bad.toml")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("error: bad.toml: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("campaign", "apply", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (("campaign", "apply", "spring.toml"), "outdial account set main"),
+        (("campaign", "start", "nope"), "There is no campaign 'nope'"),
+        (("campaign", "show", "nope"), "There is no campaign 'nope'"),
+        (("calls", "list", "--campaign", "nope"), "There is no campaign 'nope'"),
+        (("calls", "show", "nope"), "There is no call 'nope'"),
+        (("results", "export", "nope"), "There is no campaign 'nope'"),
+        (("account", "set", "main", "--api-key", "sk_live_hunter2"), "--api-key must say where"),
+        (("account", "set", "a/b", *ACCOUNT), "the name must be"),
+    ],
+)
+def test_mistake_is_one_sentence_and_exit_code_2(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+    sentence = mistake(cli(*arguments))
+    assert words in sentence
+    assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("campaign", "start"), ("calls", "list", "--limit", "0")]
+)
+def test_wrong_usage_is_exit_code_2(cli: Cli, arguments: tuple[str, ...]) -> None:
+    assert cli(*arguments).returncode == 2
+
+
+def test_wrong_environment_is_said_in_full(cli: Cli) -> None:
+    done = cli("campaign", "list", SCHEDULER_BATCH="0", SCHEDULER_TZ="Rome")
+    assert done.returncode == 2
+    assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
+        "error: SCHEDULER_BATCH",
+        "error: SCHEDULER_TZ",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@127.0.0.1:1/outdial",
+        "sqlite:////nowhere/at/all.sqlite3",
+        "sqlite:///people.csv",
+    ],
+)
+def test_unusable_database_is_exit_code_3_without_its_password(cli: Cli, url: str) -> None:
+    sentence = mistake(cli("campaign", "list", DATABASE_URL=url), exit_code=3)
+    assert "Check DATABASE_URL" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_unexpected_error_is_short_and_its_traceback_is_to_be_had(cli: Cli, sqlite_url: str) -> None:
+    engine = sa.create_engine(sqlite_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO imports (workspace_id, campaign_id, file_name, created_at) VALUES (1,1,'',1)"
+        )
+    engine.dispose()
+    done = cli("results", "export", "x", "--output", "\0")
+    assert done.returncode == 2
+
+
+def test_export_to_a_file_is_whole_or_not_there(cli: Cli, tmp_path: Path) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    ok(cli("contacts", "import", "people.csv", "--campaign", "spring"))
+    ok(cli("results", "export", "spring", "--output", "out.ndjson"))
+    documents = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
+    assert [one["name"] for one in documents] == ["=Ada", "Bob"]
+    assert "Cannot write" in mistake(cli("results", "export", "spring", "--output", "no/such/folder.csv"))
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_reader_who_leaves_early_is_no_error(cli: Cli, sqlite_url: str, tmp_path: Path) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    people = "".join(f"{index},+39347{index:07d},Ada\n" for index in range(2000))
+    (tmp_path / "many.csv").write_text("external_contact_id,phone_number,name\n" + people)
+    ok(cli("contacts", "import", "many.csv", "--campaign", "spring"))
+    done = subprocess.run(
+        f"{sys.executable} -m outdial results export spring | head -1",
+        shell=True,  # noqa: S602 - a pipe is what is tested
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": sqlite_url},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("external_contact_id,")
+    assert done.stderr == ""
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, sub in getattr(command, "commands", {}).items():
+        if hasattr(sub, "commands"):
+            yield from commands(sub, (*path, name))
+        else:
+            yield (*path, name), sub
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_every_command_is_there() -> None:
+    groups = {
+        "db": ("upgrade", "check"),
+        "account": ("set", "list"),
+        "campaign": ("apply", "list", "show", "start", "pause", "resume", "cancel"),
+        "contacts": ("import",),
+        "exclusions": ("add", "remove", "check", "import"),
+        "dnc": ("add", "remove", "check", "import"),
+        "calls": ("list", "show"),
+        "results": ("export",),
+    }
+    expected = {(group, name) for group, names in groups.items() for name in names}
+    expected |= {("demo",), ("run",), ("serve",)}
+    assert expected <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=" ".join)
+def test_help_of_every_command_has_an_example(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    text = f"{command.help} {command.epilog}"
+    name = " ".join(path).replace("dnc", "exclusions")
+    assert "Example: " in text
+    assert f"outdial {name}" in text.split("Example: ")[1]
+
+
+def test_help_starts_without_what_only_commands_need() -> None:
+    heavy = ["sqlalchemy", "pydantic", "fastapi", "aiohttp", "alembic", "phonenumbers", "httpx"]
+    code = f"import sys, outdial.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,255 @@
+"""What becomes of a contact after its attempts, over random histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, strategies as st
+
+from outdial.domain.attempt import ErrorClass
+from outdial.domain.contact import FINAL_STATES, ContactState, Stage
+from outdial.domain.retries import (
+    BAD_NUMBER_REPORTS,
+    MAX_CALLBACKS,
+    MAX_REQUEST_REJECTIONS,
+    NOT_PLACED_DELAY_LIMIT,
+    NextStep,
+    PastAttempt,
+    RetryPolicy,
+    next_step,
+)
+from outdial.domain.settle import Outcome
+
+BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DECIDED = {Outcome.COMPLETED: ContactState.COMPLETED, Outcome.REFUSED: ContactState.REFUSED}
+UNDECIDED = sorted(set(Outcome) - set(DECIDED))
+DELAYS = st.lists(st.integers(0, 300).map(lambda m: timedelta(minutes=m)), min_size=1, max_size=3).map(tuple)
+POLICIES = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 4),
+    default_delay=st.sampled_from([timedelta(), HOUR]),
+    delays=st.dictionaries(st.sampled_from(Outcome), DELAYS, max_size=4),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn, outcomes: Sequence[Outcome] = tuple(Outcome)) -> list[PastAttempt]:
+    """Attempts one after the other, as they may also look after late truth has rewritten some of them."""
+    ended_at = BEGIN
+    history = []
+    for outcome in draw(st.lists(st.sampled_from(outcomes), min_size=1, max_size=8)):
+        ended_at += timedelta(minutes=draw(st.integers(0, 120)))
+        history.append(
+            PastAttempt(
+                outcome=outcome,
+                ended_at=ended_at,
+                was_accepted=draw(st.booleans()),
+                error_class=draw(st.none() | st.sampled_from(ErrorClass)),
+                result="callback" if outcome is Outcome.CALLBACK else None,
+                callback_at=draw(st.none() | st.just(ended_at + 3 * HOUR)),
+            )
+        )
+    return history
+
+
+def placed(history: Sequence[PastAttempt]) -> list[PastAttempt]:
+    return [attempt for attempt in history if attempt.outcome is not Outcome.NOT_PLACED]
+
+
+def past(outcome: Outcome, minutes: int = 0, **facts: object) -> PastAttempt:
+    return PastAttempt(outcome=outcome, ended_at=BEGIN + timedelta(minutes=minutes), **facts)
+
+
+def not_placed(error_class: ErrorClass, minutes: int = 0, **facts: object) -> PastAttempt:
+    return past(Outcome.NOT_PLACED, minutes, was_accepted=False, error_class=error_class, **facts)
+
+
+def step_after(*history: PastAttempt, max_attempts: int = 3, **policy: object) -> NextStep:
+    return next_step(history, RetryPolicy(max_attempts=max_attempts, **policy))
+
+
+@given(histories(), POLICIES)
+def test_only_calls_that_were_placed_count(history: list[PastAttempt], policy: RetryPolicy) -> None:
+    assert next_step(history, policy).attempts_count == len(placed(history))
+
+
+@given(histories(), POLICIES)
+def test_nobody_is_called_beyond_the_attempts_and_granted_callbacks(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    callbacks = sum(1 for attempt in history if attempt.outcome is Outcome.CALLBACK)
+    allowed = policy.max_attempts + min(callbacks, MAX_CALLBACKS)
+    if next_step(history, policy).state is ContactState.PENDING:
+        assert len(placed(history)) < allowed
+
+
+@given(histories(), POLICIES)
+def test_a_waiting_contact_knows_its_instant_and_a_final_one_its_reason(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    step = next_step(history, policy)
+    is_final = step.state in FINAL_STATES
+    assert is_final or step.state is ContactState.PENDING
+    assert (step.next_attempt_at is None, step.final_reason is not None) == (is_final, is_final)
+
+
+@given(histories(), POLICIES)
+def test_no_call_is_planned_before_the_last_one_has_ended(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    step = next_step(history, policy)
+    assert step.next_attempt_at is None or step.next_attempt_at >= history[-1].ended_at
+
+
+@given(histories(), POLICIES)
+def test_delays_count_from_the_end_of_the_last_placed_call(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    calls = placed(history)
+    step = next_step(history, policy)
+    if calls and step.stage is Stage.RETRY and step.next_attempt_at is not None:
+        last = calls[-1]
+        times_before = sum(1 for attempt in calls[:-1] if attempt.outcome is last.outcome)
+        listed = policy.delays.get(last.outcome, (policy.default_delay,))
+        delay = listed[times_before] if times_before < len(listed) else listed[-1]
+        assert step.next_attempt_at >= last.ended_at + delay
+
+
+@given(histories(), POLICIES)
+def test_a_call_that_was_placed_waits_exactly_its_delay(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    last = history[-1]
+    step = next_step(history, replace(policy, delays={}))
+    if step.stage is Stage.RETRY and step.next_attempt_at and last.outcome is not Outcome.NOT_PLACED:
+        assert step.next_attempt_at == last.ended_at + policy.default_delay
+
+
+@given(histories(UNDECIDED), POLICIES, st.integers(-60, 600))
+def test_no_call_is_planned_at_or_after_the_deadline(
+    history: list[PastAttempt], policy: RetryPolicy, minutes: int
+) -> None:
+    deadline = history[-1].ended_at + timedelta(minutes=minutes)
+    without, step = next_step(history, policy), next_step(history, policy, deadline)
+    if without.next_attempt_at is not None and without.next_attempt_at >= deadline:
+        assert (step.state, step.final_reason) == (ContactState.EXPIRED, "deadline")
+    else:
+        assert step == without
+
+
+@given(histories(), POLICIES)
+def test_a_decided_contact_is_never_called_again(history: list[PastAttempt], policy: RetryPolicy) -> None:
+    decided = [attempt.outcome for attempt in history if attempt.outcome in DECIDED]
+    if decided:
+        assert next_step(history, policy).state is DECIDED[decided[-1]]
+
+
+@given(histories(UNDECIDED), POLICIES, st.lists(st.sampled_from(ErrorClass), min_size=1, max_size=5))
+def test_attempts_that_were_not_placed_never_bring_the_next_call_nearer(
+    history: list[PastAttempt], policy: RetryPolicy, reasons: list[ErrorClass]
+) -> None:
+    before = next_step(history, policy)
+    for minutes, error_class in enumerate(reasons, 1):
+        at = history[-1].ended_at + timedelta(minutes=minutes)
+        history = [*history, replace(not_placed(error_class), ended_at=at)]
+    after = next_step(history, policy)
+    if before.next_attempt_at is not None and after.next_attempt_at is not None:
+        assert after.next_attempt_at >= before.next_attempt_at
+
+
+@given(st.lists(st.sampled_from(UNDECIDED), min_size=40, max_size=40), POLICIES)
+def test_a_contact_comes_to_an_end_whatever_happens(outcomes: list[Outcome], policy: RetryPolicy) -> None:
+    outcomes = [outcome for outcome in outcomes if outcome is not Outcome.NOT_PLACED]
+    called: list[PastAttempt] = []
+    for minutes, outcome in enumerate(outcomes):
+        called.append(past(outcome, minutes, callback_at=BEGIN + HOUR))
+        if next_step(called, policy).state is not ContactState.PENDING:
+            break
+    assert len(called) <= policy.max_attempts + MAX_CALLBACKS
+
+
+@pytest.mark.parametrize("outcome", DECIDED)
+def test_a_decided_contact_keeps_its_state_when_a_later_call_finds_nobody(outcome: Outcome) -> None:
+    step = step_after(past(outcome), past(Outcome.NO_ANSWER, 60), max_attempts=2)
+    assert step.state is DECIDED[outcome]
+
+
+def test_a_campaigns_own_code_is_the_reason_of_a_completed_contact() -> None:
+    assert step_after(past(Outcome.COMPLETED, result="wants_brochure")).final_reason == "wants_brochure"
+
+
+def test_a_contact_out_of_attempts_is_not_reached_by_what_the_last_one_met() -> None:
+    step = step_after(past(Outcome.BUSY), past(Outcome.NO_ANSWER, 60), max_attempts=2)
+    assert (step.state, step.final_reason) == (ContactState.NOT_REACHED, "no_answer")
+
+
+def test_a_wished_callback_comes_first_and_at_its_hour() -> None:
+    wished_at = BEGIN + 5 * HOUR
+    step = step_after(past(Outcome.CALLBACK, callback_at=wished_at), max_attempts=1)
+    assert (step.stage, step.next_attempt_at) == (Stage.CALLBACK, wished_at)
+
+
+def test_a_callback_that_was_not_placed_is_still_a_callback() -> None:
+    wish = past(Outcome.CALLBACK, callback_at=BEGIN + HOUR)
+    step = step_after(wish, not_placed(ErrorClass.RATE, 61), max_attempts=1)
+    assert (step.stage, step.next_attempt_at) == (Stage.CALLBACK, BEGIN + timedelta(minutes=61))
+
+
+def test_a_callback_without_an_hour_waits_like_a_retry() -> None:
+    step = step_after(past(Outcome.CALLBACK), max_attempts=1, default_delay=HOUR)
+    assert (step.stage, step.next_attempt_at) == (Stage.RETRY, BEGIN + HOUR)
+
+
+def test_a_callback_wished_for_an_hour_that_has_passed_is_due_at_once() -> None:
+    step = step_after(past(Outcome.CALLBACK, callback_at=BEGIN - HOUR))
+    assert step.next_attempt_at == BEGIN
+
+
+def test_who_was_never_called_stays_a_first_call() -> None:
+    assert step_after(not_placed(ErrorClass.RATE)).stage is Stage.FIRST
+
+
+@pytest.mark.parametrize("error_class", ["released", "rate", "caller", "destination", "account"])
+def test_what_the_account_waits_for_the_contact_does_not_wait_for_too(error_class: str) -> None:
+    assert step_after(not_placed(ErrorClass(error_class))).next_attempt_at == BEGIN
+
+
+@pytest.mark.parametrize("error_class", ["expired", "unreachable"])
+def test_waits_grow_while_nothing_is_placed_but_not_without_limit(error_class: str) -> None:
+    history: list[PastAttempt] = []
+    waits = []
+    for _ in range(12):
+        history.append(not_placed(ErrorClass(error_class)))
+        waits.append(step_after(*history).next_attempt_at - BEGIN)
+    assert waits[0] > timedelta()
+    assert waits == sorted(waits)
+    assert waits[-1] == NOT_PLACED_DELAY_LIMIT
+
+
+def test_a_number_refused_at_the_door_is_bad() -> None:
+    refused = past(
+        Outcome.FAILED, was_accepted=False, error_class=ErrorClass.NUMBER, error_code="invalid_number"
+    )
+    step = step_after(refused)
+    assert (step.state, step.final_reason) == (ContactState.UNREACHABLE, "invalid_number")
+
+
+def test_a_number_that_failed_on_the_line_must_fail_so_twice() -> None:
+    failed = [past(Outcome.FAILED, minutes, error_class=ErrorClass.NUMBER) for minutes in range(5)]
+    states = [step_after(*failed[:count], max_attempts=9).state for count in range(1, 5)]
+    assert states.index(ContactState.UNREACHABLE) + 1 == BAD_NUMBER_REPORTS
+
+
+def test_a_wrong_person_is_unreachable() -> None:
+    step = step_after(past(Outcome.FAILED, result="wrong_number"))
+    assert (step.state, step.final_reason) == (ContactState.UNREACHABLE, "wrong_number")
+
+
+def test_a_contact_whose_requests_are_found_wrong_is_given_up_after_three() -> None:
+    rejected = [not_placed(ErrorClass.REQUEST, minutes) for minutes in range(5)]
+    states = [step_after(*rejected[:count]).state for count in range(1, 5)]
+    assert states.index(ContactState.UNREACHABLE) + 1 == MAX_REQUEST_REJECTIONS == 3
