@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Accounts at telephony providers, and their limits.", no_args_is_help=True)
 
+DEFAULT_ADAPTER: Final = "http"
 # Names of places, not secrets: what a new account gets where nothing else is said.
 DEFAULT_API_KEY: Final = "env:TELEPHONY_API_KEY"
 DEFAULT_WEBHOOK_SECRET: Final = "env:TELEPHONY_WEBHOOK_SECRET"  # noqa: S105 - where it is
@@ -28,7 +29,7 @@ DEFAULT_WEBHOOK_SECRET: Final = "env:TELEPHONY_WEBHOOK_SECRET"  # noqa: S105 - w
 def set_(
     name: Annotated[str, typer.Argument(help="The account's name, by which campaigns refer to it.")],
     adapter: Annotated[
-        str | None, typer.Option(help="How the provider is spoken to. [default: http]")
+        str | None, typer.Option(help=f"How the provider is spoken to. [default: {DEFAULT_ADAPTER}]")
     ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="Where the provider takes calls. [default: $TELEPHONY_BASE_URL]")
@@ -60,21 +61,20 @@ def set_(
     Setting an account again also lifts its suspension and back-off, opens countries that the provider had refused, and
     takes resting caller numbers into use: run it with the name alone when the provider's side is mended.
     """
-    from outdial.bootstrap import ADAPTERS
     from outdial.operations.accounts import set_account
     from outdial.storage import accounts
 
     with open_context() as context:
         is_new = context.run(accounts.by_name, name) is None
         if is_new:
-            adapter = adapter or "http"
+            adapter = adapter or DEFAULT_ADAPTER
             base_url = base_url or context.settings.telephony_base_url
             api_key = api_key or DEFAULT_API_KEY
             webhook_secret = webhook_secret or DEFAULT_WEBHOOK_SECRET
         done = context.run(
             set_account,
             name,
-            known_adapters=tuple(ADAPTERS),
+            known_adapters=_known_adapters(adapter),
             adapter=adapter,
             base_url=base_url,
             api_key=api_key,
@@ -89,6 +89,15 @@ def set_(
         say(f"Account {name} changed." if done.changes else f"Account {name} is unchanged.")
     for change in done.changes:
         say(f"  {change}")
+
+
+def _known_adapters(adapter: str | None) -> tuple[str, ...]:
+    if adapter in {None, DEFAULT_ADAPTER}:
+        # What knows them all loads the whole program, for a second.
+        return (DEFAULT_ADAPTER,)
+    from outdial.bootstrap import ADAPTERS
+
+    return tuple(ADAPTERS)
 
 
 @app.command("list", epilog="Example: outdial account list --json")

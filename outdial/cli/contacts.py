@@ -32,9 +32,12 @@ def import_(
 ) -> None:
     """Bring a list of people into a campaign.
 
-    Columns: phone_number (required), external_contact_id, email, name, language, time_zone, priority,
-    has_prior_consent, do_not_call; every other column is kept as an attribute. Good rows come in, bad ones are reported
-    with line and reason. Nobody comes in twice: the same file can be imported again at any time.
+    Columns: phone_number (required), external_contact_id, email, name,
+    language, time_zone, priority, has_prior_consent, do_not_call.
+    Every other column is kept as an attribute.
+
+    Good rows come in, bad ones are reported with line and reason.
+    Nobody comes in twice: the same file can be imported again at any time.
 
     Exit code: 1 if every row was rejected, 2 if the file or the campaign cannot be used.
     """

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Numbers that are never called (do not call).", no_args_is_help=True)
 
 Campaign = Annotated[
-    str | None, typer.Option(help="For this campaign only. [default: for all]", metavar="NAME")
+    str | None, typer.Option(help="For this campaign only.", metavar="NAME", show_default="for all")
 ]
 Reason = Annotated[str, typer.Option(help="Why, for whoever asks later.")]
 Expires = Annotated[
     str | None,
-    typer.Option(help="The last day, or an instant with its offset. [default: for good]", metavar="WHEN"),
+    typer.Option(
+        help="The last day, or an instant with its offset.", metavar="WHEN", show_default="for good"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -42,7 +44,7 @@ def add(
 ) -> None:
     """Exclude numbers: once this has answered, no call to them starts.
 
-    Contacts who wait with such a number become excluded, and stay so. A number that is excluded already stays excluded.
+    Contacts who wait with such a number become excluded, and stay so.
     """
     from outdial.operations import exclusions
 
@@ -53,8 +55,9 @@ def add(
     if as_json:
         print_json(asdict(done))
         return
-    said = f"{done.entries} of {len(numbers)} numbers newly excluded"
-    say(f"{said}; {done.contacts} waiting contacts are now excluded.")
+    say(
+        f"Newly excluded: {done.entries} of {len(numbers)}. Waiting contacts taken out of the queue: {done.contacts}."
+    )
 
 
 @app.command(epilog="Example: outdial exclusions remove +390212345678 --reason 'consented on 2027-03-01'")
@@ -102,8 +105,9 @@ def import_(
 ) -> None:
     """Exclude the numbers of a file: once this has answered, no call to them starts.
 
-    The same file can be imported again at any time. Exit code: 1 if every row was rejected, 2 if the file or the
-    campaign cannot be used.
+    The same file can be imported again at any time.
+
+    Exit code: 1 if every row was rejected, 2 if the file cannot be used.
     """
     from outdial.operations import exclusions
 
@@ -113,7 +117,14 @@ def import_(
         with report.listening() as listeners:
             counts = exclusions.import_file(context.database, file, terms, listeners=listeners)
         _let_it_take_effect(context)
-    report.print(asdict(counts), counts.rejected, as_json=as_json)
+    summary = {
+        "rows": counts.rows,
+        "newly_excluded": counts.added,
+        "already_there": counts.already_there,
+        "rejected": counts.rejected,
+        "waiting_contacts_excluded": counts.contacts,
+    }
+    report.print(summary, counts.rejected, as_json=as_json)
     if counts.rejected and counts.rejected == counts.rows:
         raise typer.Exit(1)
 

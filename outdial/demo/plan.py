@@ -21,7 +21,7 @@ LONGEST_CALL_SECONDS: Final = 1.1
 # What a line is busy for, on average, in the simulated world: most talk, some only ring.
 CALL_SIMULATED_SECONDS: Final = 52.0
 # The provider's 503s halve the rate for a while: it must stay above what the lines need.
-SPARE_RATE: Final = 3.0
+SPARE_RATE: Final = 2.0
 # What two busy cores manage with all of it on one SQLite file.
 SLOW_CALLS_PER_SECOND: Final = 25.0
 GRACE_SECONDS: Final = 60.0

@@ -11,4 +11,9 @@ PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 def render(text: str, values: Mapping[str, Any]) -> str:
     """`text` with `{name}` and the like replaced. What the contact lacks becomes nothing: braces are not read aloud."""
-    return PLACEHOLDER.sub(lambda match: str(values.get(match.group(1)) or ""), text)
+
+    def word(match: re.Match[str]) -> str:
+        value = values.get(match.group(1))
+        return "" if value is None else str(value)
+
+    return PLACEHOLDER.sub(word, text)

@@ -48,7 +48,9 @@ class ClaimSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedCall:
-    """An attempt that is ours to dial. `dial_at` is in seconds of the worker's monotonic clock."""
+    """An attempt that is ours to dial. `dial_at` and `deadline`, which is `not_after`, are in seconds of the worker's
+    monotonic clock.
+    """
 
     attempt_id: AttemptId
     call_id: CallId
@@ -56,6 +58,7 @@ class ClaimedCall:
     campaign_id: CampaignId
     from_number: str
     dial_at: float
+    deadline: float
     not_after: datetime
 
 
@@ -255,6 +258,7 @@ class _Transaction:
                         campaign_id=contact.campaign_id,
                         from_number=attempt.from_number,
                         dial_at=self.moment.monotonic(attempt.dial_at),
+                        deadline=self.moment.monotonic(attempt.not_after),
                         not_after=attempt.not_after,
                     )
                 )

@@ -126,7 +126,9 @@ class Dialer:
             if not may_send or self._stopping:
                 return False
             now = self._clock.monotonic()
-            if now - call.dial_at > min(tolerance_seconds, UNSENT_PATIENCE_SECONDS):
+            # The last check came before the slot: the window may have closed in between.
+            is_too_late = now - call.dial_at > min(tolerance_seconds, UNSENT_PATIENCE_SECONDS)
+            if is_too_late or now >= call.deadline:
                 return False
             if now - checked_at <= LAST_CHECK_MAX_AGE_SECONDS:
                 return True

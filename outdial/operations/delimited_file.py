@@ -67,7 +67,8 @@ class DelimitedFile:
         self._lines = _Lines(text, name)
         delimiter = _delimiter_of(self._lines.first_with_text())
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
-        first = self._next()
+        self._rows = self._read()
+        first = next(self._rows, None)
         if first is None:
             raise UnreadableFile(name, "is empty: give a file with a header line and rows")
         self.first = first
@@ -82,25 +83,24 @@ class DelimitedFile:
         return self._source.digest.hexdigest()
 
     def rows(self) -> Iterator[Row]:
-        while (row := self._next()) is not None:
-            yield row
+        return self._rows
 
-    def _next(self) -> Row | None:
-        lines = self._lines
+    def _read(self) -> Iterator[Row]:
+        lines, reader = self._lines, self._reader
         while True:
             lines.begin_row()
             start = lines.count + 1
             cells: list[str] = []
             fault = None
             try:
-                cells = next(self._reader)
+                cells = next(reader)
             except StopIteration:
-                return None
+                return
             except csv.Error as error:
                 fault = _fault_of_quotes(error, lines.count - start)
             fault = lines.fault or fault
             if fault is not None or any(cells):
-                return Row(start, cells, fault)
+                yield Row(start, cells, fault)
 
     def _refuse_other_formats(self, beginning: bytes) -> None:
         for magic, reason in OTHER_FORMATS.items():

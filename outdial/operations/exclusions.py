@@ -124,8 +124,8 @@ def import_file(
     """
     with open_delimited(path) as file:
         numbers = _NumberRows.of(file)
-        listeners.header(numbers.header)
         campaign_id = database.run(_campaign_id, terms.campaign)
+        listeners.header(numbers.header)
         counts = Counts()
         for batch in read_ahead(_batches(numbers.rows, numbers, file, batch_rows)):
             done = database.run(_add, batch.numbers, terms, campaign_id)

@@ -16,7 +16,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.campaign import CampaignDefinition, CampaignStatus
+from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState, Stage
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CampaignId
@@ -26,6 +26,7 @@ from outdial.operations.import_listeners import NOBODY, Listeners, Progress
 from outdial.operations.read_ahead import read_ahead
 from outdial.operations.rejections import Rejection
 from outdial.storage import buckets, calling_zones, campaigns, excluded_contacts, imports, new_contacts
+from outdial.storage.campaigns import Campaign
 from outdial.storage.database import Database, database_now, wake_schedulers
 from outdial.storage.new_contacts import NewContact, Origin
 
@@ -150,9 +151,10 @@ def import_file(
     """
     with open_delimited(path) as file:
         header = Header(file.first, str(path))
+        campaign = database.run(_receiving, campaign_name)
+        rows = ContactRows(header, RowRules.of(campaign.definition))
         listeners.header(header.cells)
-        started = database.run(_begin, campaign_name, path.name, imported_by)
-        rows = ContactRows(header, RowRules.of(started.definition))
+        started = database.run(_begin, campaign.id, path.name, imported_by)
         counts = Counts()
         for batch in read_ahead(_batches(file, rows, batch_rows)):
             counts = database.run(_write, started, batch, counts)
@@ -168,7 +170,6 @@ def import_file(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Started:
     campaign_id: CampaignId
-    definition: CampaignDefinition
     import_id: int
     at: datetime
 
@@ -180,17 +181,21 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-def _begin(
-    connection: sa.Connection, campaign_name: str, file_name: str, imported_by: str | None
-) -> _Started:
-    campaign = campaigns.by_name(connection, campaign_name)
+def _receiving(connection: sa.Connection, name: str) -> Campaign:
+    campaign = campaigns.by_name(connection, name)
     if campaign is None:
-        raise NotFound("campaign", campaign_name, "`outdial campaign list` shows those that there are.")
+        raise NotFound("campaign", name, "`outdial campaign list` shows those that there are.")
     if campaign.status not in TAKES_CONTACTS:
-        raise CampaignClosed(campaign_name, campaign.status)
+        raise CampaignClosed(name, campaign.status)
+    return campaign
+
+
+def _begin(
+    connection: sa.Connection, campaign_id: CampaignId, file_name: str, imported_by: str | None
+) -> _Started:
     at = database_now(connection)
-    import_id = imports.begin(connection, campaign.id, file_name=file_name, imported_by=imported_by, at=at)
-    return _Started(campaign_id=campaign.id, definition=campaign.definition, import_id=import_id, at=at)
+    import_id = imports.begin(connection, campaign_id, file_name=file_name, imported_by=imported_by, at=at)
+    return _Started(campaign_id=campaign_id, import_id=import_id, at=at)
 
 
 def _batches(file: DelimitedFile, rows: ContactRows, size: int) -> Iterator[_Batch]:

@@ -187,10 +187,15 @@ def is_excluded(
     )
 
 
-def _has_unsettled_attempt() -> sa.ColumnElement[bool]:
-    return sa.exists().where(
+def _is_busy() -> sa.ColumnElement[bool]:
+    unsettled = sa.exists().where(
         call_attempts.c.phone_number == contacts.c.phone_number, call_attempts.c.settled_at.is_(None)
     )
+    # A call that was given up, and settled, may have come to life again.
+    reopened = sa.exists().where(
+        call_attempts.c.contact_id == contacts.c.id, call_attempts.c.ended_at.is_(None)
+    )
+    return sa.or_(unsettled, reopened)
 
 
 def _take_on_postgres(
@@ -227,7 +232,7 @@ def _take_query() -> tuple[Rows, Rows, sa.Select[Any]]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            _has_unsettled_attempt().label("is_busy"),
+            _is_busy().label("is_busy"),
         )
         .where(
             *(
@@ -286,7 +291,7 @@ def _bucket_query() -> sa.Select[Any]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            _has_unsettled_attempt().label("is_busy"),
+            _is_busy().label("is_busy"),
         )
         .where(
             *(contacts.c[name] == sa.bindparam(name) for name in names),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import NotFound
@@ -21,6 +22,7 @@ from outdial.operations.exclusions import Terms
 from outdial.operations.import_listeners import Listeners, Progress
 from outdial.operations.imports import CampaignClosed, Counts, add_contacts, import_file
 from outdial.operations.rejections import Rejection
+from outdial.storage import campaigns
 from outdial.storage.new_contacts import STAGED_FROM, NewContact, Origin
 from outdial.storage.tables import buckets, contacts, imports
 from tests.support.world import World, number
@@ -250,6 +252,34 @@ def test_schedulers_wake_for_a_running_campaign_only(world: World, file: Path) -
     assert len(woken) == 2
 
 
+LINES = st.lists(
+    st.one_of(st.sampled_from([number(1), number(2), "yes", "", "Europe/Rome"]), st.text(max_size=12)),
+    max_size=5,
+).map(",".join)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.one_of(LINES, st.text(max_size=30)), max_size=10), end=st.binary(max_size=20))
+def test_whatever_is_in_a_file_each_row_is_accounted_for(
+    world: World, file: Path, rows: list[str], end: bytes
+) -> None:
+    with world.database.begin() as connection:
+        known = campaigns.by_name(connection, "survey")
+    if known is None:
+        world.add_campaign()
+    text = "\n".join(["phone_number,name,do_not_call,time_zone,city", *rows])
+    file.write_bytes(text.encode(errors="replace") + b"\n" + end)
+    rejected: list[Rejection] = []
+    before = len(everybody(world))
+    counts = import_file(
+        world.database, file, "survey", listeners=Listeners(rejection=rejected.append)
+    ).counts
+    there = counts.already_there + counts.repeated
+    assert counts.rows == counts.accepted + there + counts.rejected
+    assert counts.rejected == len(rejected)
+    assert counts.accepted == len(everybody(world)) - before
+
+
 def new(index: int, **changes: Any) -> NewContact:
     one = number(index)
     return NewContact(
@@ -346,8 +376,6 @@ def test_lists_that_overlap_in_opposite_order_both_come_in(postgres_url: str, tm
 
 
 def test_a_campaign_is_not_completed_under_an_import(postgres_url: str) -> None:
-    from outdial.storage import campaigns
-
     world = World(postgres_url)
     campaign = world.add_campaign()
     with world.database.begin() as importing:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 import typer.main
 
+from outdial.cli import main
 from outdial.cli.app import app
 from tests.support.processes import ROOT
 
@@ -37,8 +39,8 @@ Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
 
 
-def cli_in(folder: Path, database_url: str) -> Cli:
-    """`outdial …` in that folder, on that database; `env` is added to the environment."""
+def process_in(folder: Path, database_url: str) -> Cli:
+    """`outdial …` as a process in that folder, on that database; `env` is added to the environment."""
 
     def run(*arguments: str, **env: str) -> Done:
         done = subprocess.run(
@@ -60,14 +62,37 @@ def cli_in(folder: Path, database_url: str) -> Cli:
         assert "OUTDIAL_DEBUG" in env or "Traceback" not in done.stdout + done.stderr
         return done
 
-    (folder / "spring.toml").write_text(CAMPAIGN)
-    (folder / "people.csv").write_text(CONTACTS)
     return run
 
 
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path) -> None:
+    (tmp_path / "spring.toml").write_text(CAMPAIGN)
+    (tmp_path / "people.csv").write_text(CONTACTS)
+
+
 @pytest.fixture
-def cli(sqlite_url: str, tmp_path: Path) -> Cli:
-    return cli_in(tmp_path, sqlite_url)
+def cli(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    """The same without a process of its own, which takes a second each: the entry point, called here."""
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, **env: str) -> Done:
+        with monkeypatch.context() as patched:
+            for name, value in {"DATABASE_URL": sqlite_url, "COLUMNS": "200", **env}.items():
+                patched.setenv(name, value)
+            patched.setattr(sys, "argv", ["outdial", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+        said = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Done(arguments, left.value.code, said.out, said.err)
+
+    yield run
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
 
 
 def ok(done: Done) -> str:
@@ -84,7 +109,7 @@ def mistake(done: Done, exit_code: int = 2) -> str:
 
 
 def test_campaign_from_its_file_to_its_results(database_url: str, tmp_path: Path) -> None:
-    cli = cli_in(tmp_path, database_url)
+    cli = process_in(tmp_path, database_url)
     assert "created" in ok(cli("account", "set", "main", *ACCOUNT))
     assert json.loads(ok(cli("account", "list", "--json")))[0]["max_concurrent_calls"] == 5
     assert "created, as a draft" in ok(cli("campaign", "apply", "spring.toml"))
@@ -105,7 +130,7 @@ def test_campaign_from_its_file_to_its_results(database_url: str, tmp_path: Path
 
 
 def test_database_without_a_schema_says_what_to_run(empty_database_url: str, tmp_path: Path) -> None:
-    cli = cli_in(tmp_path, empty_database_url)
+    cli = process_in(tmp_path, empty_database_url)
     assert "outdial db upgrade" in mistake(cli("db", "check"), exit_code=1)
     assert "outdial db upgrade" in mistake(cli("campaign", "list"))
     ok(cli("db", "upgrade"))
@@ -113,12 +138,11 @@ def test_database_without_a_schema_says_what_to_run(empty_database_url: str, tmp
     ok(cli("db", "check"))
 
 
-def test_database_of_a_newer_program_says_so(sqlite_url: str, tmp_path: Path) -> None:
+def test_database_of_a_newer_program_says_so(cli: Cli, sqlite_url: str) -> None:
     engine = sa.create_engine(sqlite_url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE outdial_alembic_version SET version_num = '9999'")
     engine.dispose()
-    cli = cli_in(tmp_path, sqlite_url)
     assert "revision 9999" in mistake(cli("db", "check"), exit_code=1)
     assert "revision 9999" in mistake(cli("db", "upgrade"))
     assert "revision 9999" in mistake(cli("account", "list"))
@@ -170,6 +194,10 @@ def test_wrong_usage_is_exit_code_2(cli: Cli, arguments: tuple[str, ...]) -> Non
     assert cli(*arguments).returncode == 2
 
 
+def test_mistake_of_a_process_is_the_same(sqlite_url: str, tmp_path: Path) -> None:
+    assert "nowhere.toml" in mistake(process_in(tmp_path, sqlite_url)("campaign", "apply", "nowhere.toml"))
+
+
 def test_wrong_environment_is_said_in_full(cli: Cli) -> None:
     done = cli("campaign", "list", SCHEDULER_BATCH="0", SCHEDULER_TZ="Rome")
     assert done.returncode == 2
@@ -194,14 +222,19 @@ def test_unusable_database_is_exit_code_3_without_its_password(cli: Cli, url: st
 
 
 def test_unexpected_error_is_short_and_its_traceback_is_to_be_had(cli: Cli, sqlite_url: str) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
     engine = sa.create_engine(sqlite_url)
     with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO imports (workspace_id, campaign_id, file_name, created_at) VALUES (1,1,'',1)"
-        )
+        connection.exec_driver_sql("UPDATE campaigns SET retry_policy = '{}'")
     engine.dispose()
-    done = cli("results", "export", "x", "--output", "\0")
-    assert done.returncode == 2
+    done = cli("campaign", "list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: unexpected")
+    assert "OUTDIAL_DEBUG=1" in done.stderr
+    told = cli("campaign", "list", OUTDIAL_DEBUG="1")
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
 
 
 def test_export_to_a_file_is_whole_or_not_there(cli: Cli, tmp_path: Path) -> None:
@@ -221,18 +254,23 @@ def test_reader_who_leaves_early_is_no_error(cli: Cli, sqlite_url: str, tmp_path
     people = "".join(f"{index},+39347{index:07d},Ada\n" for index in range(2000))
     (tmp_path / "many.csv").write_text("external_contact_id,phone_number,name\n" + people)
     ok(cli("contacts", "import", "many.csv", "--campaign", "spring"))
-    done = subprocess.run(
-        f"{sys.executable} -m outdial results export spring | head -1",
-        shell=True,  # noqa: S602 - a pipe is what is tested
+    export = subprocess.Popen(
+        [sys.executable, "-m", "outdial", "results", "export", "spring"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": sqlite_url},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
-        timeout=60,
     )
-    assert done.stdout.startswith("external_contact_id,")
-    assert done.stderr == ""
+    assert export.stdout is not None
+    assert export.stderr is not None
+    with export.stdout:
+        first_line = export.stdout.readline()
+    with export.stderr:
+        said = export.stderr.read()
+    export.wait(60)
+    assert first_line.startswith("external_contact_id,")
+    assert said == ""
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
