@@ -84,6 +84,8 @@ def _cure(error: Exception, cause: BaseException | None) -> str | None:
     words = str(cause)
     if getattr(cause, "sqlstate", None) in BUSY_SQLSTATES or "database is locked" in words:
         return "Something else is holding it: try again in a moment."
-    if "file is not a database" in words or isinstance(error, sa.exc.OperationalError | sqlite3.OperationalError):
+    if "file is not a database" in words or isinstance(
+        error, sa.exc.OperationalError | sqlite3.OperationalError
+    ):
         return "Check DATABASE_URL, and that the database is up and lets you in."
     return None

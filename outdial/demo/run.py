@@ -58,8 +58,8 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
         with Children(folder, clock) as children:
             base_url = _start_provider(children, plan, folder, ledger_path)
             migrate.upgrade(url)
-            console.print(f"database          {url}", soft_wrap=True, highlight=False)
-            console.print(f"simulated provider at {base_url}", soft_wrap=True, highlight=False)
+            _say(console, f"Everything is in {folder} and on this machine; all numbers are fictional.")
+            _say(console, f"Simulated provider: {base_url}")
             _set_account(database, plan, folder, base_url)
             service = _start_service(children, url)
             files = write_files(folder, plan.contacts)
@@ -130,11 +130,22 @@ def _bring_in(database: Database, files: DemoFiles, console: Console) -> dict[st
             database, path, definition.name, listeners=Listeners(rejection=rejections.append)
         )
         counts[definition.name] = imported.counts
-        tell = f"{path.name}: {imported.counts.rows:,} rows, {imported.counts.accepted:,} accepted"
-        console.print(tell, soft_wrap=True, highlight=False)
+        _say(console, _imported(path.name, imported.counts))
         for rejection in rejections:
-            console.print(f"  {rejection}", soft_wrap=True, highlight=False, markup=False)
+            _say(console, f"  {rejection}")
     return counts
+
+
+def _imported(name: str, counts: Counts) -> str:
+    return (
+        f"{name}: {counts.rows:,} rows, {counts.accepted:,} accepted ({counts.excluded} of them not to be called), "
+        f"{counts.rejected} rejected, {counts.repeated} repeated"
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    # As it is: Rich would fold it, color its numbers, and take brackets for markup.
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _watch(plan: DemoPlan, url: str, children: Children, screen: Screen, clock: Clock) -> None:
@@ -159,5 +170,5 @@ def _too_slow(plan: DemoPlan, history: History) -> str:
     waiting = sum(progress.total for progress in history.latest.campaigns) - history.done
     return (
         f"after {plan.time_limit_seconds:.0f} seconds {waiting:,} contacts still waited: "
-        "the machine is too slow or too busy for this demo; try fewer --contacts."
+        "perhaps the machine is too busy; try fewer --contacts. What happened is in service.log."
     )

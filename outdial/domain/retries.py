@@ -95,9 +95,7 @@ def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
     return None
 
 
-def _again(
-    history: Sequence[PastAttempt], placed: Sequence[PastAttempt], policy: RetryPolicy
-) -> NextStep:
+def _again(history: Sequence[PastAttempt], placed: Sequence[PastAttempt], policy: RetryPolicy) -> NextStep:
     """A call that was not placed only delays what the calls before it asked for."""
     last = history[-1]
     if last.outcome is not Outcome.NOT_PLACED:

@@ -127,14 +127,15 @@ def import_file(
         campaign_id = database.run(_campaign_id, terms.campaign)
         listeners.header(numbers.header)
         counts = Counts()
-        for batch in read_ahead(_batches(numbers.rows, numbers, file, batch_rows)):
-            done = database.run(_add, batch.numbers, terms, campaign_id)
-            counts = _with_batch(counts, batch, done)
-            for rejection in batch.rejections:
-                listeners.rejection(rejection)
-            listeners.progress(
-                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
-            )
+        with read_ahead(_batches(numbers.rows, numbers, file, batch_rows)) as batches:
+            for batch in batches:
+                done = database.run(_add, batch.numbers, terms, campaign_id)
+                counts = _with_batch(counts, batch, done)
+                for rejection in batch.rejections:
+                    listeners.rejection(rejection)
+                listeners.progress(
+                    Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
+                )
         return counts
 
 

@@ -156,13 +156,14 @@ def import_file(
         listeners.header(header.cells)
         started = database.run(_begin, campaign.id, path.name, imported_by)
         counts = Counts()
-        for batch in read_ahead(_batches(file, rows, batch_rows)):
-            counts = database.run(_write, started, batch, counts)
-            for rejection in batch.rejections:
-                listeners.rejection(rejection)
-            listeners.progress(
-                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
-            )
+        with read_ahead(_batches(file, rows, batch_rows)) as batches:
+            for batch in batches:
+                counts = database.run(_write, started, batch, counts)
+                for rejection in batch.rejections:
+                    listeners.rejection(rejection)
+                listeners.progress(
+                    Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
+                )
         database.run(_finish, started, counts, file.checksum)
         return Imported(import_id=started.import_id, counts=counts, checksum=file.checksum)
 

@@ -31,7 +31,7 @@ def exclude_pending(
 ) -> int:
     """Pending contacts with these numbers, of one campaign or of all, become `excluded`. Returns how many."""
     rows, statement = _exclude_pending(connection.dialect.name, campaign_id is not None)
-    params: dict[str, Any] = rows.params_of_columns([sorted(phone_numbers)])
+    params: dict[str, Any] = rows.params((number,) for number in sorted(phone_numbers))
     if campaign_id is not None:
         params["campaign"] = campaign_id
     return connection.execute(statement, params).rowcount

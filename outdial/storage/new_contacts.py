@@ -105,7 +105,7 @@ def insert(
         "at": at,
     }
     if isinstance(source, Rows):
-        params |= source.params_of_columns(columns)
+        params |= source.params(zip(*columns, strict=True))
     else:
         _stage(connection, zip(*columns, strict=True))
     inserted: Counter[Group] = Counter()
@@ -120,7 +120,7 @@ def count_of_import(
     """How many of the keys, each as often as it is given, belong to contacts that this import brought."""
     rows, query = _count_of_import(connection.dialect.name)
     params = {
-        **rows.params_of_columns([list(identity_keys)]),
+        **rows.params((key,) for key in identity_keys),
         "campaign_id": campaign_id,
         "import_id": import_id,
     }

@@ -17,8 +17,7 @@ from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
 from outdial.engine.events import Heard
 from outdial.engine.scheduler import ScheduledAttempt
-from outdial.storage.database import database_now
-from outdial.storage.tables import call_attempts, call_events, contacts, exclusion_list_entries
+from outdial.storage.tables import call_events, contacts, exclusion_list_entries
 from outdial.telephony.protocol import OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number
 
@@ -64,7 +63,9 @@ def faster_than_its_answer(
 
 def give_up(world: World, call_id: CallId) -> None:
     """As the reconciler does when a call cannot be open any more."""
-    world.hear(event(EventKind.ENDED, call_id, ending=Ending.UNKNOWN, source=Source.GUESS, event_id="gave-up"))
+    world.hear(
+        event(EventKind.ENDED, call_id, ending=Ending.UNKNOWN, source=Source.GUESS, event_id="gave-up")
+    )
 
 
 def test_an_event_with_our_id_may_come_before_the_answer_to_the_post(world: World) -> None:

@@ -22,9 +22,7 @@ from outdial.storage.tables import contacts
 from outdial.telephony.protocol import OutboundCallRequest
 from tests.support.world import RecordingProvider, World, number
 
-SETTINGS = ClaimSettings(
-    batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4()))
-)
+SETTINGS = ClaimSettings(batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4())))
 
 
 @dataclass
@@ -232,9 +230,7 @@ def test_no_call_leaves_at_a_slot_after_the_end_of_its_permit(world: World) -> N
     """The last check comes a moment before the slot: it must not let through what ends in that moment."""
     slot_at = datetime.now(UTC) + timedelta(seconds=0.7)
     world.set_account(calls_per_second=1, rate_cursor_at=slot_at)
-    world.add_contacts(
-        world.add_campaign(), [number(1)], call_before=slot_at - timedelta(milliseconds=10)
-    )
+    world.add_contacts(world.add_campaign(), [number(1)], call_before=slot_at - timedelta(milliseconds=10))
     provider = RecordingProvider()
     result = world.run_pass(provider)
     assert (len(provider.requests), len(result.scheduled)) == (0, 1)

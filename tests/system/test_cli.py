@@ -16,6 +16,8 @@ import typer.main
 
 from outdial.cli import main
 from outdial.cli.app import app
+from outdial.clock import SystemClock
+from outdial.operations.campaigns import SETTLE_SECONDS
 from tests.support.processes import ROOT
 
 CAMPAIGN = """
@@ -72,27 +74,35 @@ def _files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cli(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cli]:
+def cli_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[str], Cli]]:
     """The same without a process of its own, which takes a second each: the entry point, called here."""
     handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, **env: str) -> Done:
-        with monkeypatch.context() as patched:
-            for name, value in {"DATABASE_URL": sqlite_url, "COLUMNS": "200", **env}.items():
-                patched.setenv(name, value)
-            patched.setattr(sys, "argv", ["outdial", *arguments])
-            with pytest.raises(SystemExit) as left:
-                main()
-        said = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return Done(arguments, left.value.code, said.out, said.err)
+    def on(database_url: str) -> Cli:
+        def run(*arguments: str, **env: str) -> Done:
+            with monkeypatch.context() as patched:
+                for name, value in {"DATABASE_URL": database_url, "COLUMNS": "200", **env}.items():
+                    patched.setenv(name, value)
+                patched.setattr(sys, "argv", ["outdial", *arguments])
+                with pytest.raises(SystemExit) as left:
+                    main()
+            said = capsys.readouterr()
+            assert isinstance(left.value.code, int)
+            return Done(arguments, left.value.code, said.out, said.err)
 
-    yield run
+        return run
+
+    yield on
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+def cli(cli_on: Callable[[str], Cli], sqlite_url: str) -> Cli:
+    return cli_on(sqlite_url)
 
 
 def ok(done: Done) -> str:
@@ -108,8 +118,8 @@ def mistake(done: Done, exit_code: int = 2) -> str:
     return line
 
 
-def test_campaign_from_its_file_to_its_results(database_url: str, tmp_path: Path) -> None:
-    cli = process_in(tmp_path, database_url)
+def test_campaign_from_its_file_to_its_results(cli_on: Callable[[str], Cli], database_url: str) -> None:
+    cli = cli_on(database_url)
     assert "created" in ok(cli("account", "set", "main", *ACCOUNT))
     assert json.loads(ok(cli("account", "list", "--json")))[0]["max_concurrent_calls"] == 5
     assert "created, as a draft" in ok(cli("campaign", "apply", "spring.toml"))
@@ -129,8 +139,10 @@ def test_campaign_from_its_file_to_its_results(database_url: str, tmp_path: Path
     assert json.loads(ok(cli("calls", "list", "--json"))) == []
 
 
-def test_database_without_a_schema_says_what_to_run(empty_database_url: str, tmp_path: Path) -> None:
-    cli = process_in(tmp_path, empty_database_url)
+def test_database_without_a_schema_says_what_to_run(
+    cli_on: Callable[[str], Cli], empty_database_url: str
+) -> None:
+    cli = cli_on(empty_database_url)
     assert "outdial db upgrade" in mistake(cli("db", "check"), exit_code=1)
     assert "outdial db upgrade" in mistake(cli("campaign", "list"))
     ok(cli("db", "upgrade"))
@@ -146,6 +158,27 @@ def test_database_of_a_newer_program_says_so(cli: Cli, sqlite_url: str) -> None:
     assert "revision 9999" in mistake(cli("db", "check"), exit_code=1)
     assert "revision 9999" in mistake(cli("db", "upgrade"))
     assert "revision 9999" in mistake(cli("account", "list"))
+
+
+@pytest.mark.parametrize(("command", "status"), [("pause", "paused"), ("cancel", "canceled")])
+def test_stop_answers_only_when_its_commit_is_older_than_any_check_before_a_call(
+    cli: Cli, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, command: str, status: str
+) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    ok(cli("contacts", "import", "people.csv", "--campaign", "spring"))
+    ok(cli("campaign", "start", "spring"))
+    waits: list[tuple[float, str]] = []
+
+    def sleep(_: SystemClock, seconds: float) -> None:
+        engine = sa.create_engine(sqlite_url)
+        with engine.connect() as connection:
+            waits.append((seconds, connection.exec_driver_sql("SELECT status FROM campaigns").scalar_one()))
+        engine.dispose()
+
+    monkeypatch.setattr(SystemClock, "sleep", sleep)
+    ok(cli("campaign", command, "spring"))
+    assert waits == [(SETTLE_SECONDS, status)]
 
 
 def test_changed_file_shows_what_changed(cli: Cli, tmp_path: Path) -> None:
@@ -194,8 +227,14 @@ def test_wrong_usage_is_exit_code_2(cli: Cli, arguments: tuple[str, ...]) -> Non
     assert cli(*arguments).returncode == 2
 
 
-def test_mistake_of_a_process_is_the_same(sqlite_url: str, tmp_path: Path) -> None:
-    assert "nowhere.toml" in mistake(process_in(tmp_path, sqlite_url)("campaign", "apply", "nowhere.toml"))
+def test_process_answers_as_the_entry_point_does(empty_sqlite_url: str, tmp_path: Path) -> None:
+    cli = process_in(tmp_path, empty_sqlite_url)
+    assert "nowhere.toml" in mistake(cli("campaign", "apply", "nowhere.toml"))
+    assert "outdial db upgrade" in mistake(cli("db", "check"), exit_code=1)
+    assert "cannot be used" in mistake(cli("db", "check", DATABASE_URL="sqlite:////nowhere/x"), exit_code=3)
+    ok(cli("db", "upgrade"))
+    ok(cli("account", "set", "main", *ACCOUNT))
+    assert "created, as a draft" in ok(cli("campaign", "apply", "spring.toml"))
 
 
 def test_wrong_environment_is_said_in_full(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -89,14 +90,16 @@ def most_in_one_second(instants: Sequence[datetime]) -> int:
     return max((sum(1 for one in ordered if begin <= one < begin + SECOND) for begin in ordered), default=0)
 
 
-def everything(rate: Rate, throttle: Throttle = UNHINDERED, cursor: datetime | None = None) -> Sequence[datetime]:
+def everything(
+    rate: Rate, throttle: Throttle = UNHINDERED, cursor: datetime | None = None
+) -> Sequence[datetime]:
     return reserve(rate, throttle, cursor, BEGIN, 10_000).instants
 
 
 @given(RATES, CLAIMS)
 def test_slots_are_never_closer_than_the_interval(rate: Rate, claims: list[Claim]) -> None:
     slots = account_after(rate, claims).slots
-    gaps = [later - earlier for earlier, later in zip(slots, slots[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(slots)]
     assert all(gap >= rate.interval() for gap in gaps)
 
 

@@ -55,9 +55,7 @@ def test_a_window_without_hours_permits_without_end() -> None:
 
 
 def test_one_closed_candidate_zone_refuses() -> None:
-    both = CallingZone(
-        time_zones=("America/New_York", "Europe/Rome"), country=None, source=ZoneSource.NUMBER
-    )
+    both = CallingZone(time_zones=("America/New_York", "Europe/Rome"), country=None, source=ZoneSource.NUMBER)
     assert answer(both).reason is Reason.WINDOW_CLOSED
 
 

@@ -36,23 +36,23 @@ POLICIES = st.builds(
 )
 
 
+# Beside its outcome: whether the provider took the call, what was wrong, and whether a wish came with it.
+FACTS = [
+    {"was_accepted": accepted, "error_class": error, "callback_at": wished}
+    for accepted in (True, False)
+    for error in (None, *ErrorClass)
+    for wished in (None, BEGIN + 12 * HOUR)
+]
+
+
 @st.composite
 def histories(draw: st.DrawFn, outcomes: Sequence[Outcome] = tuple(Outcome)) -> list[PastAttempt]:
     """Attempts one after the other, as they may also look after late truth has rewritten some of them."""
-    ended_at = BEGIN
-    history = []
-    for outcome in draw(st.lists(st.sampled_from(outcomes), min_size=1, max_size=8)):
-        ended_at += timedelta(minutes=draw(st.integers(0, 120)))
-        history.append(
-            PastAttempt(
-                outcome=outcome,
-                ended_at=ended_at,
-                was_accepted=draw(st.booleans()),
-                error_class=draw(st.none() | st.sampled_from(ErrorClass)),
-                result="callback" if outcome is Outcome.CALLBACK else None,
-                callback_at=draw(st.none() | st.just(ended_at + 3 * HOUR)),
-            )
-        )
+    one = st.tuples(st.sampled_from(outcomes), st.integers(0, 120), st.sampled_from(FACTS))
+    ended_at, history = BEGIN, []
+    for outcome, minutes, facts in draw(st.lists(one, min_size=1, max_size=7)):
+        ended_at += timedelta(minutes=minutes)
+        history.append(PastAttempt(outcome=outcome, ended_at=ended_at, **facts))
     return history
 
 

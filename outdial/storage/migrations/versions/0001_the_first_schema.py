@@ -318,7 +318,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("duration_seconds", sa.Float(), nullable=True),
         sa.Column("callback_at", Instant, nullable=True),
-        sa.Column("opt_out", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("opt_out", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("sip_code", sa.Integer(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_class", sa.Text(), nullable=True),
