@@ -34,6 +34,7 @@ def _seconds(option: str, text: str, panel: str = TIMES) -> Any:
 
 
 def simulate_provider(
+    *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="The port to listen on; 0 takes any free one.", min=0, max=65535)
@@ -43,14 +44,18 @@ def simulate_provider(
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help="[default: a well-known one]", envvar="TELEPHONY_API_KEY", show_default=False),
+        typer.Option(
+            help="What calls must be asked for with.",
+            envvar="TELEPHONY_API_KEY",
+            show_default="a well-known one",
+        ),
     ] = None,
     webhook_secret: Annotated[
         str | None,
         typer.Option(
-            help="whsec_ and base64. [default: a well-known one]",
+            help="Signs the webhooks: whsec_ and base64.",
             envvar="TELEPHONY_WEBHOOK_SECRET",
-            show_default=False,
+            show_default="a well-known one",
         ),
     ] = None,
     ledger_path: Annotated[
@@ -89,11 +94,21 @@ def simulate_provider(
     ] = 60.0,
     max_concurrent_calls: Annotated[
         int | None,
-        typer.Option(help="Answers 429 over it. [default: none]", metavar="N", rich_help_panel=LIMITS),
+        typer.Option(
+            help="Calls that may be open at once.",
+            show_default="no limit",
+            metavar="N",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     calls_per_second: Annotated[
         float | None,
-        typer.Option(help="Answers 429 over it. [default: none]", metavar="X", rich_help_panel=LIMITS),
+        typer.Option(
+            help="Starts that it takes in a second.",
+            show_default="no limit",
+            metavar="X",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     enforce_limits: Annotated[
         bool,
@@ -181,7 +196,8 @@ def _introduce(settings: SimulatorSettings, host: str, port: int) -> None:
         "TELEPHONY_API_KEY": (settings.api_key, WELL_KNOWN_API_KEY),
         "TELEPHONY_WEBHOOK_SECRET": (settings.webhook_secret, WELL_KNOWN_WEBHOOK_SECRET),
     }
-    say("Calls nobody. Where outdial runs, set:")
-    say(f"  export TELEPHONY_BASE_URL=http://{host}:{port or 'PORT, as below'}")
+    shown = f"[{host}]" if ":" in host else host
+    say("It calls nobody. Where outdial runs, set:")
+    say(f"  export TELEPHONY_BASE_URL=http://{shown}:{port or 'PORT'}")
     for name, (value, well_known) in known.items():
         say(f"  export {name}={value}" if value == well_known else f"  {name}, to the same as here")

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 import sqlalchemy as sa
 
+from outdial.domain.attempt import ErrorClass
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.settle import Outcome
 from outdial.operations.campaigns import CampaignProgress, list_campaigns
@@ -23,7 +24,7 @@ OVER: Final = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`sent` counts the calls that left for the provider, `outcomes` the settled ones."""
+    """`sent` counts the calls that left for the provider, `outcomes` those of them that are settled."""
 
     campaigns: Sequence[CampaignProgress]
     outcomes: Mapping[Outcome, int]
@@ -49,11 +50,7 @@ class Readings:
             connection.exec_driver_sql("BEGIN")
             return Reading(
                 campaigns=list_campaigns(connection),
-                outcomes={
-                    Outcome(outcome): count
-                    for outcome, count in connection.execute(OUTCOMES)
-                    if outcome is not None
-                },
+                outcomes={Outcome(outcome): count for outcome, count in connection.execute(OUTCOMES)},
                 sent=connection.execute(SENT).scalar_one(),
             )
 
@@ -66,9 +63,13 @@ class Readings:
         self._engine.dispose()
 
 
+# Given back before it left, an attempt is no call.
+LEFT: Final = sa.and_(
+    attempts.c.sent_at.is_not(None), attempts.c.error_class.is_distinct_from(ErrorClass.RELEASED)
+)
 OUTCOMES: Final = (
     sa.select(attempts.c.outcome, sa.func.count())
-    .where(attempts.c.settled_at.is_not(None))
+    .where(LEFT, attempts.c.settled_at.is_not(None))
     .group_by(attempts.c.outcome)
 )
-SENT: Final = sa.select(sa.func.count()).where(attempts.c.sent_at.is_not(None))
+SENT: Final = sa.select(sa.func.count()).where(LEFT)

@@ -56,13 +56,14 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
     database = Database(engine, clock)
     try:
         with Children(folder, clock) as children:
-            base_url = _start_provider(children, plan, folder, ledger_path)
+            provider = _start_provider(children, plan, folder, ledger_path)
             migrate.upgrade(url)
+            files = write_files(folder, plan.contacts)
+            base_url = provider.wait_for_line(r"simulated provider listening on (http://\S+)")[1]
             _say(console, f"Everything is in {folder} and on this machine; all numbers are fictional.")
             _say(console, f"Simulated provider: {base_url}")
             _set_account(database, plan, folder, base_url)
             service = _start_service(children, url)
-            files = write_files(folder, plan.contacts)
             rows = _bring_in(database, files, console)
             for name in rows:
                 database.run(start, name)
@@ -82,15 +83,14 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
         engine.dispose()
 
 
-def _start_provider(children: Children, plan: DemoPlan, folder: Path, ledger_path: Path) -> str:
-    """Returns its base URL. Its secrets are made up, and lie in files of the folder."""
+def _start_provider(children: Children, plan: DemoPlan, folder: Path, ledger_path: Path) -> Child:
+    """Its secrets are made up, and lie in files of the folder."""
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     made = {"api_key": secrets.token_urlsafe(16), "webhook_secret": secret}
     for name, value in made.items():
         (folder / name).write_text(value, encoding="utf-8")
     settings = {**plan.simulator_settings(), **made, "ledger_path": str(ledger_path)}
-    provider = children.start("provider", "outdial.simulator", json.dumps(settings))
-    return provider.wait_for_line(r"simulated provider listening on (http://\S+)")[1]
+    return children.start("provider", "outdial.simulator", json.dumps(settings))
 
 
 def _set_account(database: Database, plan: DemoPlan, folder: Path, base_url: str) -> None:

@@ -21,7 +21,7 @@ from outdial.operations.campaigns import CampaignProgress
 
 WIDTH: Final = 92
 SPARK_WIDTH: Final = 48
-BAR_WIDTH: Final = 40
+BAR_WIDTH: Final = 48
 SPARKS: Final = " ▁▂▃▄▅▆▇█"
 RATE_OVER_SECONDS: Final = 1.0
 COLORS: Final = {
@@ -118,13 +118,14 @@ def _gauges(history: History, open_calls: int, plan: DemoPlan) -> Table:
     return table
 
 
-def _campaigns(campaigns: Sequence[CampaignProgress]) -> Table:
-    table = _grid()
+def _campaigns(campaigns: Sequence[CampaignProgress]) -> RenderableType:
+    parts: list[RenderableType] = []
     for progress in campaigns:
+        table = _grid()
         bar = ProgressBar(total=max(progress.total, 1), completed=_done(progress), width=SPARK_WIDTH)
-        table.add_row(_name(progress), f"{_done(progress)} of {progress.total}", bar)
-        table.add_row("", "", Text(_states(progress), style="bright_black"))
-    return table
+        table.add_row(_name(progress), f"{_done(progress):,} of {progress.total:,}", bar)
+        parts += [table, Text(f"  {_states(progress)}", style="bright_black", no_wrap=True)]
+    return Group(*parts)
 
 
 def _outcomes(reading: Reading) -> Table:
@@ -135,7 +136,7 @@ def _outcomes(reading: Reading) -> Table:
         count = reading.outcomes.get(outcome, 0)
         if count or outcome not in RARE:
             bar = Bar(size=most, begin=0, end=count, width=BAR_WIDTH, color=COLORS.get(outcome, "yellow"))
-            table.add_row(_words(outcome), str(count), bar)
+            table.add_row(_words(outcome), f"{count:,}", bar)
     return table
 
 
@@ -143,9 +144,9 @@ RARE: Final = frozenset({Outcome.REJECTED, Outcome.CANCELED, Outcome.UNKNOWN})
 
 
 def _grid() -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=16, no_wrap=True)
-    table.add_column(width=14, justify="right", no_wrap=True)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=17, no_wrap=True)
+    table.add_column(width=15, justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     return table
 

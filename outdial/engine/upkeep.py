@@ -4,28 +4,28 @@ end: two last calls would each see the other open.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
+from outdial.domain.contact import ContactState
 from outdial.domain.ids import AccountId, CampaignId
 from outdial.storage import campaigns, contacts
-from outdial.storage.database import database_now
+from outdial.storage.database import database_now, wake_schedulers
 
-EXPIRED_AT_ONCE: Final = 5000
+CLOSED_AT_ONCE: Final = 5000
 
 
 def keep_up(connection: sa.Connection, account_id: AccountId) -> list[CampaignId]:
     """Start what is due, expire what is over, complete what is empty. Returns the campaigns that completed."""
     at = database_now(connection)
-    campaigns.start_due(connection, account_id, at)
+    if campaigns.start_due(connection, account_id, at):
+        wake_schedulers(connection)
     over = campaigns.past_end(connection, account_id, at)
     if over:
-        contacts.expire_pending(connection, over, EXPIRED_AT_ONCE)
+        contacts.close_pending(connection, over, ContactState.EXPIRED, "campaign_ended", CLOSED_AT_ONCE)
+    # A call that was under way when its campaign was canceled may have brought its contact back.
+    canceled = campaigns.canceled_with_waiting(connection, account_id)
+    if canceled:
+        contacts.close_pending(connection, canceled, ContactState.WITHDRAWN, "campaign_canceled", CLOSED_AT_ONCE)
     return campaigns.complete_empty(connection, account_id, at)
-
-
-def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | None:
-    """When the account's next scheduled campaign begins (aware UTC)."""
-    return campaigns.next_start(connection, account_id)

@@ -20,7 +20,7 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AccountId
 from outdial.domain.phone_numbers import normalize
 from outdial.operations.campaign_changes import describe_changes
-from outdial.storage import accounts, attempts, campaign_contacts, campaigns
+from outdial.storage import accounts, attempts, campaign_contacts, campaigns, contacts
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
 
@@ -165,8 +165,8 @@ def cancel(connection: sa.Connection, name: str) -> Moved:
     )
     if not has_changed and campaign.status is not CampaignStatus.CANCELED:
         return _unmoved(campaign)
-    withdrawn = campaign_contacts.withdraw_pending(
-        connection, campaign.id, "campaign_canceled", WITHDRAWN_AT_ONCE
+    withdrawn = contacts.close_pending(
+        connection, [campaign.id], ContactState.WITHDRAWN, "campaign_canceled", WITHDRAWN_AT_ONCE
     )
     return Moved(
         name=name,

@@ -80,7 +80,7 @@ def adopt(
     query = sa.select(call_events.c.id, call_events.c.provider_call_id, call_events.c.normalized).where(
         unknown
     )
-    found = connection.execute(query.order_by(call_events.c.id)).all()
+    found = connection.execute(query.order_by(call_events.c.event_at, call_events.c.id)).all()
     for row in found:
         connection.execute(
             sa.update(call_events)

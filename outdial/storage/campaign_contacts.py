@@ -1,4 +1,4 @@
-"""Statements over all contacts of one campaign: how they stand, and their withdrawal."""
+"""Statements over all contacts of one campaign: how they stand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import CampaignId
-from outdial.storage.contacts import PENDING
 from outdial.storage.tables import call_attempts, contacts
 
 
@@ -31,27 +30,3 @@ def count_open_calls(connection: sa.Connection, campaign_id: CampaignId) -> int:
         call_attempts.c.campaign_id == campaign_id, call_attempts.c.ended_at.is_(None)
     )
     return connection.execute(query).scalar_one()
-
-
-def withdraw_pending(connection: sa.Connection, campaign_id: CampaignId, reason: str, limit: int) -> int:
-    """Pending contacts become `withdrawn`, at most `limit` at once. Returns how many.
-
-    One that somebody else has locked is left for the next time.
-    """
-    # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
-    chosen = (
-        sa.select(contacts.c.id)
-        .where(contacts.c.campaign_id == campaign_id, contacts.c.state == PENDING)
-        .order_by(contacts.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-        .cte("chosen")
-    )
-    statement = (
-        sa.update(contacts)
-        .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
-        .values(state=ContactState.WITHDRAWN, final_reason=reason, next_attempt_at=None)
-        .returning(contacts.c.id)
-    )
-    # Counted from what comes back: of a statement with a CTE, SQLite's driver tells no count.
-    return len(connection.execute(statement).all())

@@ -199,20 +199,22 @@ def start_due(connection: sa.Connection, account_id: AccountId, at: datetime) ->
     return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
 
 
-def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | None:
-    """When the next scheduled campaign of the account begins."""
-    query = sa.select(sa.func.min(campaigns.c.starts_at)).where(
-        campaigns.c.account_id == account_id, campaigns.c.status == CampaignStatus.SCHEDULED
-    )
-    return connection.execute(query).scalar_one_or_none()
-
-
 def past_end(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
     """Running campaigns whose end has passed."""
     query = sa.select(campaigns.c.id).where(
         campaigns.c.account_id == account_id,
         campaigns.c.status == CampaignStatus.RUNNING,
         campaigns.c.ends_at <= at,
+    )
+    return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
+
+
+def canceled_with_waiting(connection: sa.Connection, account_id: AccountId) -> list[CampaignId]:
+    """Canceled campaigns in which somebody still waits."""
+    query = sa.select(campaigns.c.id).where(
+        campaigns.c.account_id == account_id,
+        campaigns.c.status == CampaignStatus.CANCELED,
+        ~_nobody_in(ContactState.PENDING),
     )
     return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
 

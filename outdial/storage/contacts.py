@@ -136,21 +136,26 @@ def write_steps(
     )
 
 
-def expire_pending(connection: sa.Connection, campaign_ids: Collection[CampaignId], limit: int) -> int:
-    """Pending contacts of campaigns that are over become `expired`, at most `limit` at once. Returns how many."""
-    # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
+def close_pending(
+    connection: sa.Connection, campaign_ids: Collection[CampaignId], state: ContactState, reason: str, limit: int
+) -> int:
+    """Pending contacts of these campaigns become final, at most `limit` at once. Returns how many.
+
+    One that somebody else has locked is left for the next time.
+    """
+    # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows. No ORDER BY:
+    # it would sort all that wait to close a few.
     chosen = (
         sa.select(contacts.c.id)
         .where(contacts.c.campaign_id.in_(tuple(campaign_ids)), contacts.c.state == PENDING)
-        .order_by(contacts.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
         .cte("chosen")
     )
     statement = (
         sa.update(contacts)
-        .where(contacts.c.id.in_(sa.select(chosen.c.id)))
-        .values(state=ContactState.EXPIRED, final_reason="campaign_ended", next_attempt_at=None)
+        .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
+        .values(state=state, final_reason=reason, next_attempt_at=None)
         .returning(contacts.c.id)
     )
     # Counted from what comes back: of a statement with a CTE, SQLite's driver tells no count.

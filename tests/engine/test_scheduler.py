@@ -26,11 +26,9 @@ from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
 from outdial.domain.zones import CallingZone, ZoneSource
-from outdial.storage import accounts, exclusions
+from outdial.storage import accounts, campaigns, exclusions
 from outdial.storage.database import database_now
 from tests.support.world import ROME, RecordingProvider, World, event, number, refusing
-
-NEVER_NOW = CallingWindow(weekly=(WeeklyWindow(days=frozenset(range(7)), start_minute=0, end_minute=1440),))
 
 
 def closed_now() -> CallingWindow:
@@ -352,8 +350,6 @@ def test_a_campaign_completes_in_a_pass_when_its_last_contact_is_final(world: Wo
     world.hear(event(EventKind.ENDED, scheduled.call_id, ending=Ending.ANSWERED, result="completed"))
     world.run_pass(RecordingProvider())
     with world.database.begin() as connection:
-        from outdial.storage import campaigns
-
         assert campaigns.load(connection, [campaign])[campaign].status is CampaignStatus.COMPLETED
 
 
@@ -374,3 +370,25 @@ def test_a_zone_of_its_own_is_stored_with_the_permit(world: World) -> None:
     world.run_pass(RecordingProvider())
     (attempt,) = world.attempts()
     assert attempt["permit"]["calling_zone"] == ["Europe/Rome"]
+
+
+def test_a_call_under_way_when_its_campaign_is_canceled_leaves_nobody_waiting(world: World) -> None:
+    campaign = world.add_campaign(retry=RetryPolicy(max_attempts=3))
+    (contact,) = world.add_contacts(campaign, [number(1)])
+    (scheduled,) = world.run_pass(RecordingProvider()).scheduled
+    world.set_status(campaign, CampaignStatus.CANCELED)
+    world.hear(event(EventKind.ENDED, scheduled.call_id, ending=Ending.BUSY))
+    world.run_pass(RecordingProvider())
+    assert world.contact(contact)["state"] == ContactState.WITHDRAWN
+
+
+def test_contacts_of_a_campaign_past_its_end_expire_and_it_completes(world: World) -> None:
+    ended = datetime.now(UTC) - timedelta(minutes=1)
+    campaign = world.add_campaign(ends_at=ended)
+    (contact,) = world.add_contacts(campaign, [number(1)])
+    provider = RecordingProvider()
+    world.run_pass(provider)
+    assert not provider.requests
+    assert world.contact(contact)["state"] == ContactState.EXPIRED
+    with world.database.begin() as connection:
+        assert campaigns.load(connection, [campaign])[campaign].status is CampaignStatus.COMPLETED
