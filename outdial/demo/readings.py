@@ -24,11 +24,11 @@ OVER: Final = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`sent` counts the calls that left for the provider, `outcomes` those of them that are settled."""
+    """`placed` counts the calls that the provider took, `outcomes` the settled attempts that it heard of."""
 
     campaigns: Sequence[CampaignProgress]
     outcomes: Mapping[Outcome, int]
-    sent: int
+    placed: int
 
     @property
     def open_calls(self) -> int:
@@ -51,7 +51,7 @@ class Readings:
             return Reading(
                 campaigns=list_campaigns(connection),
                 outcomes={Outcome(outcome): count for outcome, count in connection.execute(OUTCOMES)},
-                sent=connection.execute(SENT).scalar_one(),
+                placed=connection.execute(PLACED).scalar_one(),
             )
 
     def __enter__(self) -> Self:
@@ -63,13 +63,10 @@ class Readings:
         self._engine.dispose()
 
 
-# Given back before it left, an attempt is no call.
-LEFT: Final = sa.and_(
-    attempts.c.sent_at.is_not(None), attempts.c.error_class.is_distinct_from(ErrorClass.RELEASED)
-)
 OUTCOMES: Final = (
     sa.select(attempts.c.outcome, sa.func.count())
-    .where(LEFT, attempts.c.settled_at.is_not(None))
+    # Given back before it left, an attempt is no call, and nothing to see.
+    .where(attempts.c.settled_at.is_not(None), attempts.c.error_class.is_distinct_from(ErrorClass.RELEASED))
     .group_by(attempts.c.outcome)
 )
-SENT: Final = sa.select(sa.func.count()).where(LEFT)
+PLACED: Final = sa.select(sa.func.count()).where(attempts.c.started_at.is_not(None))

@@ -59,7 +59,7 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
             provider = _start_provider(children, plan, folder, ledger_path)
             migrate.upgrade(url)
             files = write_files(folder, plan.contacts)
-            base_url = provider.wait_for_line(r"simulated provider listening on (http://\S+)")[1]
+            base_url = provider.wait_for_line(r"simulated provider listening on (http://\S+)\n")[1]
             _say(console, f"Everything is in {folder} and on this machine; all numbers are fictional.")
             _say(console, f"Simulated provider: {base_url}")
             _set_account(database, plan, folder, base_url)
@@ -67,7 +67,7 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
             rows = _bring_in(database, files, console)
             for name in rows:
                 database.run(start, name)
-            service.wait_for_line(r"outdial listening on http://\S+")
+            service.wait_for_line(r"outdial listening on http://\S+\n")
             _watch(plan, url, children, screen, clock)
             children.stop()
         books = read_books(database, rows)

@@ -67,7 +67,7 @@ class History:
             while first + 1 < len(self.readings) and self.readings[first + 1][0] <= at - RATE_OVER_SECONDS:
                 first += 1
             before, then = self.readings[first]
-            rates.append((reading.sent - then.sent) / (at - before) if at > before else 0.0)
+            rates.append((reading.placed - then.placed) / (at - before) if at > before else 0.0)
         return rates
 
 

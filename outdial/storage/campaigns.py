@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -25,7 +25,10 @@ from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
-from outdial.storage.tables import campaigns, contacts, provider_configurations
+from outdial.storage.tables import campaigns, contacts, imports, provider_configurations
+
+# An import that has not finished by then was interrupted, and must not keep its campaign open.
+IMPORT_PATIENCE: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +226,7 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
     """Complete the running campaigns of which every contact is final.
 
     Each is locked first and looked at in the next statement, so that nobody adds a contact in between; one whose
-    lock somebody holds (an import) is left for the next pass.
+    lock somebody holds (a batch of an import) is left for the next pass, as is one whose import is not finished.
     """
     query = (
         sa.select(campaigns.c.id)
@@ -233,6 +236,11 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
             sa.or_(campaigns.c.when_empty == WhenEmpty.COMPLETE, campaigns.c.ends_at <= at),
             _nobody_in(ContactState.PENDING),
             _nobody_in(ContactState.IN_PROGRESS),
+            ~sa.exists().where(
+                imports.c.campaign_id == campaigns.c.id,
+                imports.c.finished_at.is_(None),
+                imports.c.created_at > at - IMPORT_PATIENCE,
+            ),
         )
         .order_by(campaigns.c.id)
         .with_for_update(skip_locked=True)

@@ -137,7 +137,11 @@ def write_steps(
 
 
 def close_pending(
-    connection: sa.Connection, campaign_ids: Collection[CampaignId], state: ContactState, reason: str, limit: int
+    connection: sa.Connection,
+    campaign_ids: Collection[CampaignId],
+    state: ContactState,
+    reason: str,
+    limit: int,
 ) -> int:
     """Pending contacts of these campaigns become final, at most `limit` at once. Returns how many.
 

@@ -27,8 +27,9 @@ IDLE_IN_TRANSACTION_SECONDS: Final = 2
 LOCK_TIMEOUT_SECONDS: Final = 5
 STATEMENT_TIMEOUT_SECONDS: Final = 15
 SQLITE_BUSY_SECONDS: Final = 10
-# 40001 serialization failure, 40P01 deadlock, 55P03 lock not available: the transaction left nothing behind.
-RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03"})
+# 40001 serialization failure, 40P01 deadlock, 55P03 lock not available, 25P03 idle in transaction for too long (this
+# process was stopped, or starved of the processor): the transaction left nothing behind.
+RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "25P03"})
 
 BEGIN_POSTGRES: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
@@ -91,7 +92,7 @@ class Database:
             try:
                 with self.begin() as connection:
                     return body(connection, *args, **kwargs)
-            except sa.exc.OperationalError as error:
+            except sa.exc.DBAPIError as error:
                 if not tries_left or not _left_nothing_behind(error):
                     raise
                 self.clock.sleep(0.02 * (RETRIES - tries_left))
@@ -144,6 +145,6 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _left_nothing_behind(error: sa.exc.OperationalError) -> bool:
+def _left_nothing_behind(error: sa.exc.DBAPIError) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None)
     return sqlstate in RETRIED_SQLSTATES or "database is locked" in str(error.orig)

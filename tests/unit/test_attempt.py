@@ -166,6 +166,42 @@ def test_what_the_conversation_gave_is_only_changed_by_a_late_result(
             assert getattr(after, name) == (news if refines or now is None else now)
 
 
+TOLD_TWICE = {
+    "result": ("partial", "completed"),
+    "answers": ([{"position": 1, "value": "7"}], [{"position": 1, "value": "8"}]),
+    "artifacts": ([], [{"kind": "recording", "url": "https://example.org/1"}]),
+    "callback_at": (BEGIN, BEGIN + timedelta(days=1)),
+    "cost": ("0.01", "0.02"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD_TWICE)
+def test_a_late_result_corrects_what_the_conversation_gave(name: str) -> None:
+    before, after = TOLD_TWICE[name]
+    known = story(
+        Progress(), [told(EventKind.ANSWERED, **{name: before}), told(EventKind.RESULT, **{name: after})]
+    )
+    assert getattr(known[-1], name) == after
+
+
+@pytest.mark.parametrize("name", TOLD_TWICE)
+def test_no_other_event_changes_what_the_conversation_gave(name: str) -> None:
+    before, after = TOLD_TWICE[name]
+    known = story(
+        Progress(), [told(EventKind.RESULT, **{name: before}), told(EventKind.ANSWERED, **{name: after})]
+    )
+    assert getattr(known[-1], name) == before
+
+
+@pytest.mark.parametrize("kind", [*LIVE, EventKind.RESULT])
+def test_a_call_keeps_the_first_id_that_the_provider_gave_it(kind: EventKind) -> None:
+    first = told(EventKind.INITIATED, provider_call_id=ProviderCallId("P-1"))
+    assert (
+        story(Progress(), [first, told(kind, provider_call_id=ProviderCallId("P-2"))])[-1].provider_call_id
+        == "P-1"
+    )
+
+
 @given(BEGINNINGS, EVENTS)
 def test_an_opt_out_is_never_forgotten(begin: Progress, told_events: list[CallEvent]) -> None:
     assert story(begin, told_events)[-1].opt_out == any(one.opt_out for one in told_events)

@@ -193,6 +193,27 @@ def test_a_wished_callback_comes_first_and_at_its_hour() -> None:
     assert (step.stage, step.next_attempt_at) == (Stage.CALLBACK, wished_at)
 
 
+def test_wishes_for_callbacks_are_granted_twice() -> None:
+    wishes = [past(Outcome.CALLBACK, minutes, callback_at=BEGIN) for minutes in range(4)]
+    states = [step_after(*wishes[:count], max_attempts=1).state for count in range(1, 4)]
+    assert states == [ContactState.PENDING, ContactState.PENDING, ContactState.NOT_REACHED]
+
+
+def test_a_call_due_at_the_very_deadline_is_too_late() -> None:
+    policy = RetryPolicy(max_attempts=2, default_delay=HOUR)
+    assert next_step([past(Outcome.BUSY)], policy, BEGIN + HOUR).state is ContactState.EXPIRED
+
+
+def test_a_call_that_was_not_placed_does_not_end_the_wait_after_the_one_before() -> None:
+    step = step_after(past(Outcome.BUSY), not_placed(ErrorClass.RELEASED, 10), default_delay=HOUR)
+    assert step.next_attempt_at == BEGIN + HOUR
+
+
+def test_a_call_that_was_not_placed_does_not_reopen_what_is_used_up() -> None:
+    step = step_after(past(Outcome.BUSY), not_placed(ErrorClass.RELEASED, 10), max_attempts=1)
+    assert (step.state, step.final_reason) == (ContactState.NOT_REACHED, "busy")
+
+
 def test_a_callback_that_was_not_placed_is_still_a_callback() -> None:
     wish = past(Outcome.CALLBACK, callback_at=BEGIN + HOUR)
     step = step_after(wish, not_placed(ErrorClass.RATE, 61), max_attempts=1)
