@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def demo(
     contacts: Annotated[int, typer.Option(help="People to call, 10 to 20,000, over both campaigns.")] = 200,
     lines: Annotated[int, typer.Option(help="The account's lines, 1 to 500.")] = 20,
-    seed: Annotated[int, typer.Option(help="Other people, who answer otherwise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The provider's seed: decides whose numbers are out of service.")
+    ] = 0,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the folder with database, lists, ledger and logs behind.")
     ] = False,

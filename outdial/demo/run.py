@@ -56,11 +56,11 @@ def run_demo(plan: DemoPlan, folder: Path, console: Console, screen: Screen, clo
     database = Database(engine, clock)
     try:
         with Children(folder, clock) as children:
+            _say(console, f"Everything is in {folder} and on this machine; all numbers are fictional.")
             provider = _start_provider(children, plan, folder, ledger_path)
             migrate.upgrade(url)
             files = write_files(folder, plan.contacts)
             base_url = provider.wait_for_line(r"simulated provider listening on (http://\S+)\n")[1]
-            _say(console, f"Everything is in {folder} and on this machine; all numbers are fictional.")
             _say(console, f"Simulated provider: {base_url}")
             _set_account(database, plan, folder, base_url)
             service = _start_service(children, url)
@@ -144,8 +144,8 @@ def _imported(name: str, counts: Counts) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    # As it is: Rich would fold it, color its numbers, and take brackets for markup.
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    # As it is: Rich would color its numbers, take brackets for markup, and fold it in a file too.
+    console.print(text, soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
 
 def _watch(plan: DemoPlan, url: str, children: Children, screen: Screen, clock: Clock) -> None:

@@ -8,12 +8,11 @@ from typing import Final, Protocol, Self
 from rich.console import Console
 from rich.live import Live
 
-from outdial.demo.view import History, live, plain
+from outdial.demo.view import WIDTH, History, live, plain
 
 LINE_SECONDS: Final = 1.0
 # A screen narrower or lower than the view shows a heap of fragments.
-LEAST_COLUMNS: Final = 92
-LEAST_ROWS: Final = 26
+LEAST_ROWS: Final = 24
 
 
 class Screen(Protocol):
@@ -30,7 +29,7 @@ class Screen(Protocol):
 
 def screen_for(console: Console) -> Screen:
     is_drawable = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
-    if is_drawable and console.width >= LEAST_COLUMNS and console.height >= LEAST_ROWS:
+    if is_drawable and console.width >= WIDTH and console.height >= LEAST_ROWS:
         return LiveScreen(console)
     return PlainScreen(console)
 

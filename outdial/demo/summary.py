@@ -33,9 +33,9 @@ def print_summary(console: Console, books: Sequence[CampaignBook], checks: Seque
             if check.difference is None
             else Text("  DIFFERS  ", style="red")
         )
-        console.print(mark + Text(check.claim, style="none"), soft_wrap=True)
+        console.print(mark + Text(check.claim, style="none"), soft_wrap=not console.is_terminal)
         if check.difference is not None:
-            console.print(Text(f"           {check.difference}"), soft_wrap=True)
+            console.print(Text(f"           {check.difference}"), soft_wrap=not console.is_terminal)
     console.print()
     if all(check.difference is None for check in checks):
         console.print(Text("accounts agree", style="bold green"))

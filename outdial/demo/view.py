@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.bar import Bar
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -19,9 +20,9 @@ from outdial.domain.contact import OPEN_STATES, ContactState
 from outdial.domain.settle import Outcome
 from outdial.operations.campaigns import CampaignProgress
 
-WIDTH: Final = 92
-SPARK_WIDTH: Final = 48
-BAR_WIDTH: Final = 48
+# Fits a terminal of 80 by 24.
+WIDTH: Final = 80
+BAR_WIDTH: Final = 38
 SPARKS: Final = " ▁▂▃▄▅▆▇█"
 RATE_OVER_SECONDS: Final = 1.0
 COLORS: Final = {
@@ -84,7 +85,7 @@ def live(history: History) -> RenderableType:
     title = (
         f"[bold]outdial demo[/]  {plan.contacts:,} contacts, {plan.lines} lines, two campaigns, one provider"
     )
-    return Panel(body, title=title, subtitle=f"{history.seconds:.0f} s", width=WIDTH, padding=(1, 2))
+    return Panel(body, title=title, subtitle=f"{history.seconds:.0f} s", width=WIDTH, padding=(0, 2))
 
 
 def plain(history: History) -> str:
@@ -111,8 +112,8 @@ def sparkline(values: Sequence[float], most: float, width: int) -> str:
 def _gauges(history: History, open_calls: int, plan: DemoPlan) -> Table:
     rates = history.rates()
     table = _grid()
-    lines = Text(sparkline(history.lines(), plan.lines, SPARK_WIDTH), style="green")
-    rate = Text(sparkline(rates, max(*rates, 1.0), SPARK_WIDTH), style="cyan")
+    lines = Text(sparkline(history.lines(), plan.lines, BAR_WIDTH), style="green")
+    rate = Text(sparkline(rates, max(*rates, 1.0), BAR_WIDTH), style="cyan")
     table.add_row("Lines in use", f"{open_calls} of {plan.lines}", lines)
     table.add_row("Calls per second", f"{rates[-1]:.1f}", rate)
     return table
@@ -122,9 +123,9 @@ def _campaigns(campaigns: Sequence[CampaignProgress]) -> RenderableType:
     parts: list[RenderableType] = []
     for progress in campaigns:
         table = _grid()
-        bar = ProgressBar(total=max(progress.total, 1), completed=_done(progress), width=SPARK_WIDTH)
+        bar = ProgressBar(total=max(progress.total, 1), completed=_done(progress), width=BAR_WIDTH)
         table.add_row(_name(progress), f"{_done(progress):,} of {progress.total:,}", bar)
-        parts += [table, Text(f"  {_states(progress)}", style="bright_black", no_wrap=True)]
+        parts += [table, Padding(Text(_states(progress), style="bright_black"), (0, 0, 0, 2))]
     return Group(*parts)
 
 

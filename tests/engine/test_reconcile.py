@@ -15,6 +15,7 @@ from outdial.domain.contact import ContactState
 from outdial.domain.errors import InDoubt, ProviderUnreachable
 from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
+from outdial.storage.attempts import take_suspects
 from outdial.storage.tables import call_attempts
 from outdial.telephony.protocol import Capabilities, OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number, refusing
@@ -118,6 +119,7 @@ def test_a_call_that_nobody_sent_is_released_after_its_time_without_counting(wor
 def test_a_call_that_nobody_has_sent_yet_is_left_to_its_worker(world: World) -> None:
     one = left(world, AskableProvider())
     crash(world, before_the_last_check=True)
+    one.world.database.run(make_suspect)
     assert one.look_after(14)["state"] == "dialing"
 
 
@@ -263,6 +265,13 @@ def test_a_call_in_doubt_is_not_asked_about_all_the_time(world: World) -> None:
     one.look_after(3)
     one.look_after(0)
     assert len(provider.asked) == 1
+
+
+def test_a_call_that_one_worker_asks_about_is_left_to_it(world: World) -> None:
+    one = left_in_doubt(world, AskableProvider())
+    at = datetime.now(UTC) + timedelta(seconds=5)
+    taken = [world.database.run(take_suspects, at, at + timedelta(seconds=5), 100) for _ in range(2)]
+    assert [[suspect.call_id for suspect in suspects] for suspects in taken] == [[one.call_id], []]
 
 
 def test_a_result_that_does_not_come_in_time_settles_the_call_without(world: World) -> None:

@@ -210,10 +210,14 @@ def test_refusals_of_one_second_halve_the_rate_once() -> None:
 
 
 def test_the_rate_never_falls_below_its_floor() -> None:
+    assert after_rate_limited(Throttle(factor=RATE_FLOOR), BEGIN, None).factor == RATE_FLOOR
+
+
+def test_refusals_that_go_on_slow_the_account_down_to_a_twentieth() -> None:
     throttle = UNHINDERED
     for seconds in range(30):
         throttle = after_rate_limited(throttle, BEGIN + timedelta(seconds=seconds), None)
-    assert throttle.factor == RATE_FLOOR
+    assert throttle.factor == pytest.approx(0.05)
 
 
 @given(st.floats(RATE_FLOOR, 1), st.floats(0, 60), st.floats(0, 60))
