@@ -33,13 +33,14 @@ class Rate:
         return timedelta(seconds=(1 + self.margin) / (self.calls_per_second * factor))
 
     def tolerance(self) -> timedelta:
-        """How late a call may leave for its slot: less than one slot, or late ones would crowd with those behind.
+        """How late a call may leave for its slot, or late ones would crowd with those behind: one slot, or the margin.
 
-        Without a rate there are no slots to miss.
+        Either keeps every second to `calls_per_second` + 1: within any second lie the slots of 1 s + tolerance, which are
+        at most (1 + tolerance) / interval + 1. Without a rate there are no slots to miss.
         """
         if self.calls_per_second is None:
             return timedelta.max
-        return timedelta(seconds=self.margin) + max(self.interval(), timedelta(milliseconds=20))
+        return max(self.interval(), timedelta(seconds=self.margin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from outdial.storage import accounts, attempts, buckets, campaigns, contacts
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.campaigns import RunningCampaign
 from outdial.storage.contacts import DueContact
+from outdial.storage.database import database_now
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
@@ -136,6 +137,23 @@ def claim(
     )
     transaction.fill(running, open_calls)
     return transaction.close(found)
+
+
+def reserve_again(
+    connection: sa.Connection, account_id: AccountId, ids: Sequence[AttemptId], clock: Clock
+) -> tuple[Moment, Sequence[datetime]]:
+    """Slots for attempts that missed theirs, under the account's lock; there may be fewer than asked for."""
+    account = accounts.lock(connection, account_id)
+    before = clock.monotonic()
+    moment = Moment(at=database_now(connection), read_at=(before + clock.monotonic()) / 2)
+    if account is None:
+        return moment, ()
+    slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, len(ids))
+    cursor = slots.cursor_after(len(slots.instants))
+    if cursor is not None and slots.interval:
+        accounts.move_cursor(connection, account_id, cursor)
+    attempts.move_slots(connection, list(zip(ids, slots.instants, strict=False)))
+    return moment, slots.instants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

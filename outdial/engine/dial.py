@@ -18,7 +18,7 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
 from outdial.domain.script import render
-from outdial.engine.claim import ClaimedCall
+from outdial.engine.claim import ClaimedCall, reserve_again
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
@@ -32,8 +32,8 @@ log = logging.getLogger("outdial.dial")
 
 # How old the last check may be when the bytes leave: a stop that has waited this long is a stop.
 LAST_CHECK_MAX_AGE_SECONDS: Final = 0.1
-# How long before its slot a call asks for the last check: time for a commit.
-CHECK_LEAD_SECONDS: Final = 0.03
+# How long before its slot a call asks for the last check: time for a commit, within the check's greatest age.
+CHECK_LEAD_SECONDS: Final = 0.06
 CHECK_AGAIN_AT_MOST: Final = 5
 # A call that could not leave this long after its slot is given back: others will think us dead.
 UNSENT_PATIENCE_SECONDS: Final = 5.0
@@ -78,6 +78,9 @@ class Dialer:
         self._checks: GroupCommit[AttemptId, tuple[bool, float]] = GroupCommit(
             self._check, limit=UNRECORDED_LIMIT
         )
+        self._new_slots: GroupCommit[AttemptId, float | None] = GroupCommit(
+            self._reserve_again, limit=UNRECORDED_LIMIT
+        )
         self._records: GroupCommit[Dialed, None] = GroupCommit(self._record, limit=UNRECORDED_LIMIT)
 
     def stop(self) -> None:
@@ -120,16 +123,19 @@ class Dialer:
             return InDoubt(f"{type(error).__name__} from the provider object")
 
     async def _may_leave(self, call: ClaimedCall, tolerance_seconds: float) -> bool:
+        """Whether the call may be sent now, at its slot or at a new one; False: it must be given back."""
         may_send, checked_at = await self._checks.submit(call.attempt_id)
-        await self._sleep_until(call.dial_at)
+        slot: float | None = call.dial_at
         for _ in range(CHECK_AGAIN_AT_MOST):
-            if not may_send or self._stopping:
+            if slot is None or not may_send:
                 return False
+            await self._sleep_until(slot)
             now = self._clock.monotonic()
-            # The last check came before the slot: the window may have closed in between.
-            is_too_late = now - call.dial_at > min(tolerance_seconds, UNSENT_PATIENCE_SECONDS)
-            if is_too_late or now >= call.deadline:
+            if self._stopping or now >= min(call.deadline, call.dial_at + UNSENT_PATIENCE_SECONDS):
                 return False
+            if now - slot > tolerance_seconds:
+                slot = await self._new_slots.submit(call.attempt_id)
+                continue
             if now - checked_at <= LAST_CHECK_MAX_AGE_SECONDS:
                 return True
             checked_at = self._clock.monotonic()
@@ -137,6 +143,11 @@ class Dialer:
                 attempts.last_check, [call.attempt_id], self._worker_id, already_sent=True
             )
         return False
+
+    async def _reserve_again(self, ids: Sequence[AttemptId]) -> Sequence[float | None]:
+        """New slots for calls that missed theirs: late ones sent together would break the rate."""
+        moment, slots = await self._transactions.run(reserve_again, self._account_id, ids, self._clock)
+        return [moment.monotonic(slots[index]) if index < len(slots) else None for index in range(len(ids))]
 
     async def _check(self, ids: Sequence[AttemptId]) -> Sequence[tuple[bool, float]]:
         # Its age counts from before the statement: a stop committed while it runs may not have been seen.

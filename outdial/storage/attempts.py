@@ -139,6 +139,13 @@ def last_check(
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
+def move_slots(connection: sa.Connection, slots: Sequence[tuple[AttemptId, datetime]]) -> None:
+    """Attempts that missed their slots have new ones."""
+    if slots:
+        rows, statement = _move_slots(connection.dialect.name)
+        connection.execute(statement, rows.params(sorted(slots)))
+
+
 def lock(connection: sa.Connection, ids: Collection[AttemptId]) -> list[StoredAttempt]:
     """The attempts, locked in the order of their ids."""
     query = (
@@ -325,6 +332,12 @@ def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
             *still_true
         )
     return rows, sa.update(attempts).where(*still_true).values(sent_at=now).returning(attempts.c.id)
+
+
+@cache
+def _move_slots(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(dialect, "r", {"id": BigId, "dial_at": Instant})
+    return rows, sa.update(attempts).where(attempts.c.id == rows.c.id).values(dial_at=rows.c.dial_at)
 
 
 PROGRESS: dict[str, Any] = {

@@ -6,8 +6,9 @@ leak into a host's sessions); on SQLite it begins IMMEDIATE, so that a reader ne
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -69,6 +70,11 @@ class Database:
         self.dialect = engine.dialect.name
         self.engine = engine.execution_options()
         self._listeners: list[Callable[[], None]] = []
+        # SQLite lets one writer in at a time, and those who wait sleep and try again, unfairly: threads of one process
+        # take turns here instead.
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if self.dialect == "sqlite" else nullcontext()
+        )
         if self.dialect == "sqlite":
             event.listen(self.engine, "engine_connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -78,7 +84,7 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
-        with self.engine.connect() as connection:
+        with self._turn, self.engine.connect() as connection:
             connection.info.pop("outdial_woken", None)
             with connection.begin():
                 yield connection
