@@ -45,12 +45,14 @@ $(RUNTIME): requirements/runtime.txt
 	@$(make-venv)
 	@echo "Installing what Outdial needs into $(VENV): once, about a minute."
 	@$(PIP) -r requirements/runtime.txt
+	@$(PIP) --no-deps -e .
 	@touch $@
 
 $(DEV): requirements/dev.txt requirements/runtime.txt
 	@$(make-venv)
 	@echo "Installing what Outdial and its tests need into $(VENV): once, one to two minutes."
 	@$(PIP) -r requirements/dev.txt
+	@$(PIP) --no-deps -e .
 	@touch $@ $(RUNTIME)
 
 # Takes $(PYTHON) if it is new enough and can make virtual environments, else the newest such Python on the PATH. An

@@ -31,15 +31,26 @@ def _http(account: Account) -> HttpTelephonyProvider:
         )
     secret = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
     options = account.options
-    return HttpTelephonyProvider(
-        account.base_url,
-        resolve_secret(account.api_key_ref),
-        webhook_secret=secret,
-        honours_not_after=bool(options.get("honours_not_after", True)),
-        listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
-    )
+    try:
+        return HttpTelephonyProvider(
+            account.base_url,
+            resolve_secret(account.api_key_ref),
+            webhook_secret=secret,
+            honours_not_after=bool(options.get("honours_not_after", True)),
+            listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
+            queue_limit_seconds=float(options.get("queue_limit_seconds", 0.0)),
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"The webhook secret of account {account.name} ({account.webhook_secret_ref}) is no Standard Webhooks secret: "
+            "it is whsec_ and then base64."
+        ) from error
 
 
+NO_CALLBACK_URL: Final = (
+    "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` is "
+    "reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
+)
 ADAPTERS: Final[Mapping[str, Callable[[Account], HttpTelephonyProvider]]] = {"http": _http}
 
 
@@ -71,34 +82,26 @@ class AccountProviders:
             return f"{self._settings.public_url.rstrip('/')}/webhooks/telephony/{account.name}"
         if self._settings.telephony_callback_url is not None:
             return self._settings.telephony_callback_url
-        raise SettingsError(
-            "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which "
-            "`outdial serve` is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
-        )
+        raise SettingsError(NO_CALLBACK_URL)
 
 
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
     """A worker for all accounts in the database. Raises `SettingsError` when no callback URL is set."""
     providers = AccountProviders(settings)
+    callback_url = settings.public_url or settings.telephony_callback_url
+    if callback_url is None:
+        raise SettingsError(NO_CALLBACK_URL)
     scheduler = SchedulerSettings(
-        callback_url=settings.public_url or settings.telephony_callback_url or _no_callback_url(),
+        callback_url=callback_url,
         batch_size=settings.scheduler_batch,
         timezone=ZoneInfo(settings.scheduler_time_zone),
     )
     return Worker(database, providers, scheduler, clock=clock, listen_url=settings.listen_url)
 
 
-def make_app(settings: Settings, database: Database, clock: Clock, *, with_worker: bool = False) -> FastAPI:
-    """The web application, with a worker in the same process if wanted."""
-    worker = make_worker(settings, database, clock) if with_worker else None
+def make_app(settings: Settings, database: Database, clock: Clock, worker: Worker | None = None) -> FastAPI:
+    """The web application, with a worker in the same process if given."""
     return create_app(database, AccountProviders(settings).provider_for, clock, worker)
-
-
-def _no_callback_url() -> str:
-    raise SettingsError(
-        "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` "
-        "is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
-    )
 
 
 def _connection_of(account: Account) -> tuple[object, ...]:

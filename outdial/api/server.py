@@ -17,16 +17,25 @@ DRAIN_SECONDS: Final = 15
 KEEP_ALIVE_SECONDS: Final = 75
 
 
-def serve(app: ASGIApp, host: str, port: int, on_ready: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `port` 0 lets the system choose; `on_ready` hears which one it is.
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    on_ready: Callable[[int], None],
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `port` 0 lets the system choose; `on_ready` hears which one it is, and `on_stop`
+    is called at the signal, before requests are drained.
 
     Raises `OSError` when the port cannot be had.
     """
     with _listen(host, port) as listener:
-        asyncio.run(_serve(app, listener, on_ready))
+        asyncio.run(_serve(app, listener, on_ready, on_stop))
 
 
-async def _serve(app: ASGIApp, listener: socket.socket, on_ready: Callable[[int], None]) -> None:
+async def _serve(
+    app: ASGIApp, listener: socket.socket, on_ready: Callable[[int], None], on_stop: Callable[[], None]
+) -> None:
     config = uvicorn.Config(
         app,
         ws="none",
@@ -38,9 +47,14 @@ async def _serve(app: ASGIApp, listener: socket.socket, on_ready: Callable[[int]
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = _Server(config, lambda: on_ready(listener.getsockname()[1]))
+
+    def stop() -> None:
+        on_stop()
+        server.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     await server.serve(sockets=[listener])
     if not server.started:
         raise OSError("the application did not start; its log says why")

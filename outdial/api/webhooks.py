@@ -34,6 +34,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 WAITING_LIMIT: Final = 5000
 ACCOUNT_AGE_SECONDS: Final = 5.0
 RETRY_AFTER_SECONDS: Final = 5
+WARN_SECONDS: Final = 60.0
 
 STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 202}
 
@@ -50,6 +51,7 @@ class Intake:
         self._reader_for = reader_for
         self._clock = clock
         self._known = Definitions()
+        self._warned: dict[str, float] = {}
         self._accounts: dict[str, tuple[float, Account]] = {}
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
 
@@ -80,7 +82,7 @@ class Intake:
         try:
             events = self._reader_for(account).read_webhook(headers, body)
         except SignatureInvalid as error:
-            log.warning("a webhook's signature is wrong: %s", error, extra={"account": account.name})
+            self._warn_of_signature(account, error)
             return _refuse(401, "the signature is wrong or too old")
         except WebhookMalformed as error:
             return _refuse(422, str(error))
@@ -98,6 +100,19 @@ class Intake:
             {"status": [str(one) for one in heard]},
             status_code=max((STATUS[one] for one in heard), default=200),
         )
+
+    def _warn_of_signature(self, account: Account, error: SignatureInvalid) -> None:
+        """Once a minute for each account: a wrong secret makes every webhook wrong."""
+        now = self._clock.monotonic()
+        if now - self._warned.get(account.name, float("-inf")) >= WARN_SECONDS:
+            self._warned[account.name] = now
+            log.warning(
+                "webhooks of account %s are refused (%s): is %s the secret that the provider signs with?",
+                account.name,
+                error,
+                account.webhook_secret_ref or "--webhook-secret of `outdial account set`",
+                extra={"account": account.name},
+            )
 
     async def _account(self, name: str) -> Account | None:
         known = self._accounts.get(name)

@@ -23,14 +23,19 @@ def serve(
     Example: OUTDIAL_PUBLIC_URL=https://calls.example.com outdial serve --port 8080 --with-worker
     """
     from outdial.api.server import serve as serve_app
-    from outdial.bootstrap import make_app
+    from outdial.bootstrap import make_app, make_worker
     from outdial.cli.context import open_context
 
     with open_context() as context:
-        app = make_app(context.settings, context.database, context.clock, with_worker=with_worker)
+        worker = make_worker(context.settings, context.database, context.clock) if with_worker else None
+        app = make_app(context.settings, context.database, context.clock, worker)
         try:
             serve_app(
-                app, host, port, lambda bound: typer.echo(f"outdial listening on http://{host}:{bound}")
+                app,
+                host,
+                port,
+                on_ready=lambda bound: typer.echo(f"outdial listening on http://{host}:{bound}"),
+                on_stop=(lambda: None) if worker is None else worker.stop,
             )
         except OSError as error:
             raise UserError(

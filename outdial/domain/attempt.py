@@ -94,6 +94,9 @@ LIVE_STATE: Final[Mapping[EventKind, AttemptState]] = {
     EventKind.VOICEMAIL: AttemptState.ANSWERED,
 }
 
+# What we ended by ourselves, without a word of the provider's: a sign of life proves us wrong.
+GIVEN_UP: Final = frozenset({Ending.UNKNOWN, Ending.NOT_PLACED})
+
 # A machine that was detected late outweighs the first impression of a person.
 ANSWERED_BY_WEIGHT: Final[Mapping[AnsweredBy | None, int]] = {
     None: 0,
@@ -162,7 +165,8 @@ class Progress:
 def advance(progress: Progress, event: CallEvent, at: datetime) -> Progress:
     """What is known after `event`, which we learned of at `at` (our clock).
 
-    A live event reopens an attempt that we had given up as `unknown`: that is the one step back.
+    A live event reopens an attempt that we had ended by a guess of ours (`unknown`, `not_placed`): that is the one
+    step back.
     """
     known = _keep_facts(progress, event)
     if event.kind is EventKind.ENDED:
@@ -188,14 +192,16 @@ def release(
 
 
 def _go_on(progress: Progress, event: CallEvent, at: datetime) -> Progress:
-    given_up = progress.ending is Ending.UNKNOWN and progress.ending_source is Source.GUESS
+    given_up = progress.ending in GIVEN_UP and progress.ending_source is Source.GUESS
     if progress.has_ended and not given_up:
         state = AttemptState.ENDED
     else:
         floor = AttemptState.ACCEPTED if progress.has_ended else progress.state
         state = max(floor, LIVE_STATE[event.kind], key=ORDER.__getitem__)
         if progress.has_ended:
-            progress = replace(progress, ended_at=None, ending=None, ending_source=None)
+            progress = replace(
+                progress, ended_at=None, ending=None, ending_source=None, error_class=None, error_code=None
+            )
     ringing = event.kind is EventKind.RINGING
     answered = event.kind in {EventKind.ANSWERED, EventKind.VOICEMAIL}
     return replace(

@@ -7,7 +7,9 @@ The class says what the caller can do; the fields carry the facts; the message i
     │   ├── SettingsError
     │   ├── NotFound
     │   ├── CampaignFileError
+    │   ├── InvalidPhoneNumber      (domain/phone_numbers.py)
     │   └── SchemaOutOfDate
+    ├── MissedMoment                a request could not leave in its moment; nothing was sent
     └── TelephonyProviderError      a provider's answer to "place this call" (what each means: domain/answers.py)
         ├── NotPlaced               nothing was placed; nothing is wrong with the contact
         │   ├── ProviderUnreachable
@@ -67,6 +69,10 @@ class SchemaOutOfDate(UserError):
                 "run `outdial db upgrade`, or install the version of Outdial that the database was upgraded with."
             )
         super().__init__(message)
+
+
+class MissedMoment(OutdialError):
+    """No thread or connection was free while the request was allowed to leave. Nothing was sent."""
 
 
 class TelephonyProviderError(OutdialError):

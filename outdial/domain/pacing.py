@@ -15,6 +15,8 @@ RATE_FLOOR: Final = 1 / 32
 RECOVERY_PER_SECOND: Final = 0.05
 HALVE_AT_MOST_EVERY: Final = timedelta(seconds=1)
 DEFAULT_RETRY_AFTER: Final = timedelta(seconds=1)
+# "Retry at once" would be a loop where there is no rate to halve.
+LEAST_WAIT: Final = timedelta(seconds=0.5)
 UNREACHABLE_BACKOFF_LIMIT: Final = timedelta(seconds=60)
 
 
@@ -95,7 +97,8 @@ def current_factor(throttle: Throttle, at: datetime) -> float:
 
 def after_rate_limited(throttle: Throttle, at: datetime, retry_after: float | None) -> Throttle:
     """Halve the rate, at most once a second, and wait as long as the provider asks for."""
-    wait = timedelta(seconds=min(retry_after, 3600)) if retry_after is not None else DEFAULT_RETRY_AFTER
+    asked = timedelta(seconds=min(retry_after, 3600)) if retry_after is not None else DEFAULT_RETRY_AFTER
+    wait = max(asked, LEAST_WAIT)
     not_before = max(throttle.not_before or at, at + wait)
     recently = throttle.factor_at is not None and at - throttle.factor_at < HALVE_AT_MOST_EVERY
     if recently:

@@ -12,15 +12,15 @@ from outdial.domain.contact import ContactState, Stage
 from outdial.domain.settle import Outcome, Result
 
 MAX_CALLBACKS: Final = 2
-MAX_REQUEST_REJECTIONS: Final = 3
+MAX_REJECTIONS: Final = 3
 BAD_NUMBER_REPORTS: Final = 2
 NOT_PLACED_DELAY: Final = timedelta(seconds=2)
 NOT_PLACED_DELAY_LIMIT: Final = timedelta(minutes=1)
 
 # Where the reason lies with us or with the account, the account waits, not the contact.
-AT_ONCE: Final = frozenset(
-    {ErrorClass.RELEASED, ErrorClass.RATE, ErrorClass.CALLER, ErrorClass.DESTINATION, ErrorClass.ACCOUNT}
-)
+AT_ONCE: Final = frozenset({ErrorClass.RELEASED, ErrorClass.RATE, ErrorClass.CALLER, ErrorClass.ACCOUNT})
+# A request that is wrong for this contact only, or a number in no country that could be held back as a whole.
+REJECTED: Final = frozenset({ErrorClass.REQUEST, ErrorClass.DESTINATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,9 @@ def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
         reports = sum(1 for attempt in history if attempt.error_class is ErrorClass.NUMBER)
         if not last.was_accepted or reports >= BAD_NUMBER_REPORTS:
             return ContactState.UNREACHABLE, last.error_code or "invalid_number"
-    rejections = sum(1 for attempt in history if attempt.error_class is ErrorClass.REQUEST)
-    if last.error_class is ErrorClass.REQUEST and rejections >= MAX_REQUEST_REJECTIONS:
-        return ContactState.UNREACHABLE, last.error_code or "request_rejected"
+    rejections = sum(1 for attempt in history if attempt.error_class is last.error_class)
+    if last.error_class in REJECTED and rejections >= MAX_REJECTIONS:
+        return ContactState.UNREACHABLE, last.error_code or f"{last.error_class}_rejected"
     return None
 
 

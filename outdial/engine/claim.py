@@ -95,10 +95,10 @@ def claim(
     account = accounts.lock(connection, account_id)
     if account is None:
         return Claimed()
-    before = clock.monotonic()
+    # The database's instant, and a reading of our own clock that is surely not later.
+    read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)
-    # The database's instant, and the reading of our own clock that belongs to it.
-    moment = Moment(at=open_calls.at, read_at=(before + clock.monotonic()) / 2)
+    moment = Moment(at=open_calls.at, read_at=read_at)
     free = max(0, account.max_concurrent_calls - open_calls.total)
     running = campaigns.running(connection, account_id, moment.at)
     definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
@@ -139,13 +139,34 @@ def claim(
     return transaction.close(found)
 
 
+def next_due(
+    connection: sa.Connection, account_id: AccountId, settings: ClaimSettings, known: Definitions
+) -> datetime | None:
+    """When a claim can find something by itself: now, if it could at once. Reads without a lock."""
+    account = accounts.by_id(connection, account_id)
+    if account is None:
+        return None
+    open_calls = attempts.count_open(connection, account_id)
+    at = open_calls.at
+    running = campaigns.running(connection, account_id, at)
+    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
+    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
+    planned = _plan(connection, waiting, definitions, account, at, settings, known)
+    instants = [planned.next_due_at, campaigns.next_start(connection, account_id)]
+    if planned.due:
+        blocked = _blocked(account, at, account.max_concurrent_calls - open_calls.total)
+        slot = max(at, (account.rate_cursor_at or at) - HORIZON)
+        instants.append(slot if blocked is None else blocked[1])
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
 def reserve_again(
     connection: sa.Connection, account_id: AccountId, ids: Sequence[AttemptId], clock: Clock
 ) -> tuple[Moment, Sequence[datetime]]:
     """Slots for attempts that missed theirs, under the account's lock; there may be fewer than asked for."""
     account = accounts.lock(connection, account_id)
-    before = clock.monotonic()
-    moment = Moment(at=database_now(connection), read_at=(before + clock.monotonic()) / 2)
+    read_at = clock.monotonic()
+    moment = Moment(at=database_now(connection), read_at=read_at)
     if account is None:
         return moment, ()
     slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, len(ids))
@@ -352,7 +373,7 @@ def _blocked(account: Account, at: datetime, free: int) -> tuple[Reason, datetim
     not_before = account.throttle.not_before
     if not_before is not None and not_before > at:
         return Reason.ACCOUNT_BACKING_OFF, not_before
-    return (Reason.LINES_BUSY, None) if free == 0 else None
+    return (Reason.LINES_BUSY, None) if free <= 0 else None
 
 
 def _held_by(found: Claimed, reason: Reason, until: datetime | None) -> Claimed:

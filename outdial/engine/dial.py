@@ -5,7 +5,6 @@ No transaction is open while a request is under way, and hundreds are. Nothing h
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 
 from outdial.clock import Clock
 from outdial.domain.campaign import CampaignDefinition
-from outdial.domain.errors import InDoubt, TelephonyProviderError
+from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
 from outdial.domain.script import render
 from outdial.engine.claim import ClaimedCall, reserve_again
@@ -34,7 +33,7 @@ log = logging.getLogger("outdial.dial")
 LAST_CHECK_MAX_AGE_SECONDS: Final = 0.1
 # How long before its slot a call asks for the last check: time for a commit, within the check's greatest age.
 CHECK_LEAD_SECONDS: Final = 0.06
-CHECK_AGAIN_AT_MOST: Final = 5
+TRIES_TO_LEAVE: Final = 10
 # A call that could not leave this long after its slot is given back: others will think us dead.
 UNSENT_PATIENCE_SECONDS: Final = 5.0
 # A machine that does not reach the database cannot record: it must not go on piling up answers.
@@ -83,6 +82,13 @@ class Dialer:
         )
         self._records: GroupCommit[Dialed, None] = GroupCommit(self._record, limit=UNRECORDED_LIMIT)
 
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def is_full(self) -> bool:
+        return self._records.is_full
+
     def stop(self) -> None:
         """Send nothing more: calls that wait for their slot are given back, those under way are finished."""
         self._stopping = True
@@ -107,42 +113,54 @@ class Dialer:
         self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
     ) -> Answer:
         await self._sleep_until(call.dial_at - CHECK_LEAD_SECONDS)
-        if self._stopping or not await self._may_leave(call, tolerance_seconds):
-            return Released()
+        if self.is_stopping():
+            return Released(why="worker_stopped")
         request = request_for(call, definition, self._callback_url)
+        may_send, checked_at = await self._checks.submit(call.attempt_id)
+        slot: float | None = call.dial_at
+        give_up_at = min(call.deadline, call.dial_at + UNSENT_PATIENCE_SECONDS)
+        for _ in range(TRIES_TO_LEAVE):
+            if not may_send:
+                return Released(why="no_longer_allowed")
+            if slot is None:
+                return Released(why="no_slot_left")
+            await self._sleep_until(slot)
+            now = self._clock.monotonic()
+            if self.is_stopping():
+                return Released(why="worker_stopped")
+            if now >= give_up_at:
+                break
+            if now - slot > tolerance_seconds:
+                slot = await self._new_slots.submit(call.attempt_id)
+            elif now - checked_at > LAST_CHECK_MAX_AGE_SECONDS:
+                checked_at = now
+                may_send = await self._is_still_allowed(call)
+            else:
+                leave_by = min(checked_at + LAST_CHECK_MAX_AGE_SECONDS, slot + tolerance_seconds, give_up_at)
+                answer = await self._send(call, request, leave_by)
+                if answer is not None:
+                    return answer
+        return Released(why="too_late")
+
+    async def _send(self, call: ClaimedCall, request: OutboundCallRequest, leave_by: float) -> Answer | None:
+        """The provider's answer; None: nothing was sent, since no connection or thread was free by `leave_by`."""
         try:
-            return await self._caller.start(request)
+            return await self._caller.start(request, lambda: self._clock.monotonic() <= leave_by)
+        except MissedMoment:
+            return None
         except TelephonyProviderError as error:
             log.warning("Telephony provider failure: %s: %s", type(error).__name__, error, extra=_names(call))
             return error
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             # A provider object of the host's own may raise anything: the call may have been placed.
             log.exception("Telephony provider failure: %s", type(error).__name__, extra=_names(call))
             return InDoubt(f"{type(error).__name__} from the provider object")
 
-    async def _may_leave(self, call: ClaimedCall, tolerance_seconds: float) -> bool:
-        """Whether the call may be sent now, at its slot or at a new one; False: it must be given back."""
-        may_send, checked_at = await self._checks.submit(call.attempt_id)
-        slot: float | None = call.dial_at
-        for _ in range(CHECK_AGAIN_AT_MOST):
-            if slot is None or not may_send:
-                return False
-            await self._sleep_until(slot)
-            now = self._clock.monotonic()
-            if self._stopping or now >= min(call.deadline, call.dial_at + UNSENT_PATIENCE_SECONDS):
-                return False
-            if now - slot > tolerance_seconds:
-                slot = await self._new_slots.submit(call.attempt_id)
-                continue
-            if now - checked_at <= LAST_CHECK_MAX_AGE_SECONDS:
-                return True
-            checked_at = self._clock.monotonic()
-            may_send = call.attempt_id in await self._transactions.run(
-                attempts.last_check, [call.attempt_id], self._worker_id, already_sent=True
-            )
-        return False
+    async def _is_still_allowed(self, call: ClaimedCall) -> bool:
+        allowed = await self._transactions.run(
+            attempts.last_check, [call.attempt_id], self._worker_id, already_sent=True
+        )
+        return call.attempt_id in allowed
 
     async def _reserve_again(self, ids: Sequence[AttemptId]) -> Sequence[float | None]:
         """New slots for calls that missed theirs: late ones sent together would break the rate."""
@@ -214,4 +232,4 @@ def request_for(call: ClaimedCall, definition: CampaignDefinition, callback_url:
 
 
 def _names(call: ClaimedCall) -> dict[str, object]:
-    return {"call_id": call.call_id, "attempt_id": call.attempt_id, "campaign_id": call.campaign_id}
+    return {"call_id": call.call_id, "attempt_id": call.attempt_id, "campaign": call.campaign_id}

@@ -6,6 +6,7 @@ contacts on. In one transaction, which the caller owns.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from outdial.domain.attempt import AttemptState, CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import FINAL_STATES, ContactState
-from outdial.domain.ids import AttemptId, CampaignId, ContactId
+from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
 from outdial.domain.retries import NextStep, PastAttempt, next_step
 from outdial.domain.settle import Outcome, awaits_result, settle
 from outdial.engine.definitions import Definitions
@@ -27,6 +28,8 @@ from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.contacts import ContactRow
 from outdial.storage.database import database_now, wake_schedulers
 
+log = logging.getLogger("outdial.events")
+
 Step = Callable[[StoredAttempt, datetime], Progress]
 """What one thing that was learned makes of an attempt; the instant is the database's."""
 
@@ -34,6 +37,8 @@ Step = Callable[[StoredAttempt, datetime], Progress]
 LOOK_UP_MARGIN: Final = timedelta(seconds=10)
 ANSWERED_LOOK_UP: Final = timedelta(seconds=60)
 DOUBT_LOOK_UP: Final = timedelta(seconds=2)
+LATE_ADOPTION: Final = timedelta(minutes=10)
+ADOPTED_AT_ONCE: Final = 100
 
 
 class Heard(StrEnum):
@@ -88,11 +93,21 @@ def apply(connection: sa.Connection, steps: Mapping[AttemptId, Sequence[Step]], 
         changes.append(change)
         if change.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
             moved[attempt.contact_id] = attempt
-    attempts.write(connection, changes)
+    attempts.write(connection, _without_taken_ids(connection, stored, changes))
     _exclude_opted_out(connection, stored, changes, at)
     _move_contacts(connection, moved.keys(), definitions)
     if any(change.progress.has_ended for change in changes):
         wake_schedulers(connection)
+
+
+def adopt_late(connection: sa.Connection, known: Definitions) -> None:
+    """Apply events that came in the very instant in which we learned the provider's id of their call."""
+    since = database_now(connection) - LATE_ADOPTION
+    for account_id, owners in call_events.with_owner_now(connection, since, ADOPTED_AT_ONCE).items():
+        steps: dict[AttemptId, list[Step]] = {}
+        for attempt_id, event in call_events.adopt(connection, account_id, owners):
+            steps.setdefault(attempt_id, []).append(hear(event))
+        apply(connection, steps, known)
 
 
 def settle_overdue(connection: sa.Connection, known: Definitions, limit: int) -> int:
@@ -131,6 +146,7 @@ def _decide(
             progress=progress,
             settle_at=None,
             settled_at=attempt.settled_at,
+            # Settled by a guess that this event proves wrong; it keeps an outcome until it ends anew.
             outcome=Outcome.UNKNOWN if attempt.settled_at is not None else None,
             look_up_at=_look_up_at(progress, definition, at),
         )
@@ -208,6 +224,35 @@ def _step_of(
         # A newer attempt is under way: its own end decides.
         return None
     return step
+
+
+def _without_taken_ids(
+    connection: sa.Connection, stored: Sequence[StoredAttempt], changes: Sequence[Change]
+) -> list[Change]:
+    """A provider's id that stands at another attempt already is left out: it must not keep the rest from being written."""
+    seen: set[tuple[AccountId, str]] = set()
+    kept: list[Change] = []
+    for account_id in sorted({attempt.account_id for attempt in stored}):
+        told = {
+            str(change.progress.provider_call_id)
+            for attempt, change in zip(stored, changes, strict=True)
+            if attempt.account_id == account_id
+            and attempt.progress.provider_call_id is None
+            and change.progress.provider_call_id is not None
+        }
+        if told:
+            owners = attempts.ids_by_provider_call_id(connection, account_id, told)
+            seen |= {(account_id, provider_call_id) for provider_call_id in owners}
+    for attempt, change in zip(stored, changes, strict=True):
+        key = (attempt.account_id, str(change.progress.provider_call_id))
+        is_new = attempt.progress.provider_call_id is None and change.progress.provider_call_id is not None
+        if is_new and key in seen:
+            log.warning("the provider gave one id to two calls", extra={"call_id": attempt.call_id})
+            kept.append(replace(change, progress=replace(change.progress, provider_call_id=None)))
+        else:
+            kept.append(change)
+        seen.add(key)
+    return kept
 
 
 def _exclude_opted_out(

@@ -24,16 +24,16 @@ from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Step, apply, hear
-from outdial.storage import call_events, campaigns
+from outdial.storage import attempts, call_events, campaigns
 from outdial.storage.attempts import StoredAttempt
 from outdial.telephony.protocol import OutboundCallResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """The attempt was never sent."""
+    """The attempt was never sent; `why` is kept as its error code."""
 
-    error_class: ErrorClass = ErrorClass.RELEASED
+    why: str
 
 
 Answer = OutboundCallResponse | TelephonyProviderError | Released
@@ -64,6 +64,7 @@ def record(connection: sa.Connection, dialed: Sequence[Dialed], known: Definitio
             for attempt_id, event in call_events.adopt(connection, account_id, ids):
                 steps[attempt_id].append(hear(event))
     apply(connection, steps, known)
+    attempts.forget_sent(connection, [one.attempt_id for one in dialed if isinstance(one.answer, Released)])
     accepted = {one.campaign_id for one in dialed if isinstance(one.answer, OutboundCallResponse)}
     if accepted:
         campaigns.forget_rejections(connection, accepted)
@@ -73,7 +74,9 @@ def _step(answer: Answer) -> Step:
     if isinstance(answer, OutboundCallResponse):
         return lambda attempt, at: _accepted(attempt, answer, at)
     if isinstance(answer, Released):
-        return lambda attempt, at: _unless_known(attempt, release(attempt.progress, answer.error_class, at))
+        return lambda attempt, at: _unless_answered(
+            attempt, release(attempt.progress, ErrorClass.RELEASED, at, answer.why)
+        )
     meaning = meaning_of(answer)
     if meaning.ending is None:
         return lambda attempt, _: _in_doubt(attempt)
@@ -102,13 +105,17 @@ def _refused(attempt: StoredAttempt, error: TelephonyProviderError, at: datetime
         error_class=meaning.error_class,
         error_code=error.error_code or (None if error.http_status is None else f"http_{error.http_status}"),
     )
-    # A refusal is certain, so it also ends a doubt that another worker had meanwhile.
-    is_open_question = attempt.progress.state in {AttemptState.DIALING, AttemptState.IN_DOUBT}
-    return ended if is_open_question else attempt.progress
+    return _unless_answered(attempt, ended)
 
 
 def _in_doubt(attempt: StoredAttempt) -> Progress:
     return _unless_known(attempt, replace(attempt.progress, state=AttemptState.IN_DOUBT))
+
+
+def _unless_answered(attempt: StoredAttempt, progress: Progress) -> Progress:
+    """What is certain also ends a doubt that another worker had meanwhile."""
+    is_open_question = attempt.progress.state in {AttemptState.DIALING, AttemptState.IN_DOUBT}
+    return progress if is_open_question else attempt.progress
 
 
 def _unless_known(attempt: StoredAttempt, progress: Progress) -> Progress:

@@ -21,10 +21,10 @@ from outdial.domain.attempt import AttemptState
 from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderError
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.engine.call_ids import call_id_factory
-from outdial.engine.claim import Claimed, ClaimSettings, claim
+from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
-from outdial.engine.reconcile import reconcile
+from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
 from outdial.storage import accounts, workers
@@ -76,8 +76,8 @@ class SchedulerRunResult:
     """What a pass did.
 
     `skipped` counts contacts passed over by reason, `held` groups of due contacts (and whole accounts or campaigns)
-    that wait, by reason. `capacity` is the free lines that it found. `next_due_at` (aware UTC): when something comes
-    due by itself; None: only an event or a person can change that.
+    that wait, by reason. `capacity` is the free lines that it found. `next_due_at` (aware UTC): when the next pass
+    can do something by itself, in the past if at once; None: only an event or a person can change that.
     """
 
     scheduled: Sequence[ScheduledAttempt] = ()
@@ -142,10 +142,19 @@ class Lane:
             self._clock,
         )
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many answers wait to be recorded that no call should be added."""
+        return self._dialer.is_full
+
+    async def next_due_at(self) -> datetime | None:
+        """When the next claim can find something by itself (aware UTC); None: only an event or a person changes that."""
+        return await self._transactions.run(next_due, self.account.id, self._settings, self._known)
+
     async def keep_up(self) -> None:
         """Begin, end and complete campaigns."""
         for campaign_id in await self._transactions.run(keep_up, self.account.id):
-            log.info("campaign %s is completed", campaign_id, extra={"campaign_id": campaign_id})
+            log.info("campaign %s is completed", campaign_id, extra={"campaign": campaign_id})
 
     def dial(self, claimed: Claimed) -> list[asyncio.Task[DialResult]]:
         """Start dialing what was claimed; each task ends when its answer is recorded."""
@@ -179,6 +188,8 @@ class SchedulerService:
         self._settings = settings
         self._new_call_id = new_call_id or call_id_factory(self._clock)
         self._known = Definitions()
+        # One row for all passes of this object: a pass every second would leave thousands a day.
+        self._worker_id: WorkerId | None = None
 
     def run(self) -> SchedulerRunResult:
         """Claim what may be called now, place the calls, record the answers.
@@ -208,8 +219,9 @@ class SchedulerService:
 
     async def _pass(self) -> SchedulerRunResult:
         transactions = Transactions(self._database)
-        account = await transactions.run(_only_account, self._settings.account)
-        worker_id = await transactions.run(_start_worker, "pass")
+        account = await transactions.run(the_account, self._settings.account)
+        worker_id = await transactions.run(_begin_pass, self._worker_id)
+        self._worker_id = worker_id
         try:
             async with AsyncTransport() as transport:
                 caller = caller_for(self._provider, transport, None)
@@ -227,17 +239,24 @@ class SchedulerService:
                     known=self._known,
                     clock=self._clock,
                 )
-                await reconcile(transactions, {account.id: caller}, self._known)
+                await tidy(transactions, self._known)
+                await look_up(transactions, {account.id: caller}, self._known)
                 await lane.keep_up()
                 claimed = await lane.claim()
-                results = await asyncio.gather(*lane.dial(claimed))
+                dialed = await asyncio.gather(*lane.dial(claimed), return_exceptions=True)
                 await lane.keep_up()
+                next_due_at = await lane.next_due_at()
         finally:
-            await transactions.run(_stop_worker, worker_id)
-        return result_of(claimed, results)
+            await transactions.run(_end_pass, worker_id)
+        failures = [one for one in dialed if isinstance(one, BaseException)]
+        for failure in failures:
+            log.error("an answer could not be recorded; the attempt will be reconciled", exc_info=failure)
+        return result_of(claimed, [one for one in dialed if isinstance(one, DialResult)], next_due_at)
 
 
-def result_of(claimed: Claimed, results: Sequence[DialResult]) -> SchedulerRunResult:
+def result_of(
+    claimed: Claimed, results: Sequence[DialResult], next_due_at: datetime | None
+) -> SchedulerRunResult:
     """What a pass tells of itself."""
     return SchedulerRunResult(
         scheduled=tuple(_scheduled(result) for result in results),
@@ -245,7 +264,7 @@ def result_of(claimed: Claimed, results: Sequence[DialResult]) -> SchedulerRunRe
         held={str(reason): count for reason, count in claimed.held.items()},
         capacity=claimed.free_lines,
         capacity_used_up=len(claimed.calls) >= claimed.free_lines,
-        next_due_at=claimed.next_due_at,
+        next_due_at=next_due_at,
     )
 
 
@@ -279,7 +298,8 @@ def _scheduled(result: DialResult) -> ScheduledAttempt:
     )
 
 
-def _only_account(connection: sa.Connection, name: str | None) -> Account:
+def the_account(connection: sa.Connection, name: str | None) -> Account:
+    """The account of this name, or the only one there is. Raises `NotFound`, or `SettingsError` where there are several."""
     if name is not None:
         account = accounts.by_name(connection, name)
         if account is None:
@@ -296,9 +316,13 @@ def _only_account(connection: sa.Connection, name: str | None) -> Account:
     return found[0]
 
 
-def _start_worker(connection: sa.Connection, name: str) -> WorkerId:
-    return workers.start(connection, name, database_now(connection))
+def _begin_pass(connection: sa.Connection, worker_id: WorkerId | None) -> WorkerId:
+    at = database_now(connection)
+    if worker_id is None:
+        return workers.start(connection, "pass", at)
+    workers.beat(connection, worker_id, at)
+    return worker_id
 
 
-def _stop_worker(connection: sa.Connection, worker_id: WorkerId) -> None:
+def _end_pass(connection: sa.Connection, worker_id: WorkerId) -> None:
     workers.stop(connection, worker_id, database_now(connection))

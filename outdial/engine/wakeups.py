@@ -35,6 +35,9 @@ class Wakeups:
         self._woken.append(event)
         return event
 
+    def unsubscribe(self, event: asyncio.Event) -> None:
+        self._woken.remove(event)
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._end = self._database.on_wake(self._wake)
@@ -81,4 +84,12 @@ class Wakeups:
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         url = self._database.engine.url if self._listen_url is None else sa.make_url(self._listen_url)
         arguments = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(arguments, autocommit=True, application_name="outdial-listen")
+        return psycopg.connect(
+            arguments,
+            autocommit=True,
+            application_name="outdial-listen",
+            connect_timeout=5,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )

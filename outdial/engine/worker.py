@@ -24,8 +24,8 @@ from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import DialResult
-from outdial.engine.reconcile import reconcile
-from outdial.engine.scheduler import Lane, SchedulerSettings, engine_of
+from outdial.engine.reconcile import look_up, tidy
+from outdial.engine.scheduler import Lane, SchedulerSettings, engine_of, the_account
 from outdial.engine.transactions import Transactions
 from outdial.engine.wakeups import Wakeups
 from outdial.storage import accounts, workers
@@ -41,7 +41,8 @@ POLL_SECONDS: Final = 1.0
 # While the rate is what holds, claim for a fair part of a second at once rather than call by call.
 RATE_PAUSE_SECONDS: Final = 0.25
 HEARTBEAT_SECONDS: Final = 2.0
-RECONCILE_SECONDS: Final = 1.0
+TIDY_SECONDS: Final = 1.0
+LOOK_UP_SECONDS: Final = 1.0
 ACCOUNTS_SECONDS: Final = 2.0
 PROBE_SECONDS: Final = 30.0
 TROUBLE_PAUSE_SECONDS: Final = 1.0
@@ -98,6 +99,8 @@ class Worker:
         self._unserved: dict[AccountId, str] = {}
         self._calls: set[asyncio.Task[DialResult]] = set()
         self._stopping = asyncio.Event()
+        self._at_work = asyncio.Event()
+        self._retired: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
 
     def run_forever(self) -> None:
@@ -111,14 +114,17 @@ class Worker:
         self._transactions = Transactions(self._database, threads)
         try:
             self._worker_id = await self._transactions.run(_start, self._name)
+            await self._choose_account()
             log.info("worker %s is at work", self._name)
+            self._at_work.set()
             async with AsyncTransport() as transport, self._wakeups:
                 self._transport, self._call_threads = transport, call_threads
                 duties = [
                     asyncio.create_task(self._every(seconds, duty))
                     for seconds, duty in (
                         (HEARTBEAT_SECONDS, self._beat),
-                        (RECONCILE_SECONDS, self._reconcile),
+                        (TIDY_SECONDS, self._tidy),
+                        (LOOK_UP_SECONDS, self._look_up),
                         (ACCOUNTS_SECONDS, self._refresh_accounts),
                         (PROBE_SECONDS, self._probe),
                     )
@@ -139,7 +145,13 @@ class Worker:
             lane.stop()
 
     async def __aenter__(self) -> Self:
+        """Returns when the worker is at work; raises what kept it from starting."""
         self._main = asyncio.create_task(self.run())
+        started = asyncio.create_task(self._at_work.wait())
+        await asyncio.wait({self._main, started}, return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            started.cancel()
+            await self._main
         return self
 
     async def __aexit__(
@@ -159,7 +171,7 @@ class Worker:
         self.stop()
         for duty in duties:
             duty.cancel()
-        lanes = [task for _, task in self._lanes.values()]
+        lanes = [*(task for _, task in self._lanes.values()), *self._retired]
         await asyncio.gather(*duties, *lanes, return_exceptions=True)
         await asyncio.gather(*self._calls, return_exceptions=True)
         with contextlib.suppress(sa.exc.SQLAlchemyError):
@@ -181,6 +193,10 @@ class Worker:
         last_upkeep = float("-inf")
         while not lane.is_stopped:
             woken.clear()
+            if lane.is_full:
+                # Answers pile up faster than they can be recorded: no more calls until they are.
+                await self._clock.sleep_async(TROUBLE_PAUSE_SECONDS)
+                continue
             try:
                 if self._clock.monotonic() - last_upkeep >= POLL_SECONDS:
                     await lane.keep_up()
@@ -199,18 +215,30 @@ class Worker:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), _pause(claimed))
+        self._wakeups.unsubscribe(woken)
 
     def _done(self, task: asyncio.Task[DialResult]) -> None:
         self._calls.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an answer could not be recorded; the attempt will be reconciled", exc_info=error)
 
+    async def _choose_account(self) -> None:
+        """Which account a single provider object is for. Raises as `SchedulerService.run` does."""
+        if isinstance(self._providers, _OneProvider):
+            account = await self._transactions.run(the_account, self._settings.account)
+            self._providers.account_id = account.id
+
     async def _beat(self) -> None:
         await self._transactions.run(_beat, self._worker_id)
 
-    async def _reconcile(self) -> None:
+    async def _tidy(self) -> None:
+        await tidy(self._transactions, self._known)
+
+    async def _look_up(self) -> None:
+        """Only for accounts that this worker serves: of others it could not ask, and so must not conclude."""
         callers = {account_id: lane.caller for account_id, (lane, _) in self._lanes.items()}
-        await reconcile(self._transactions, callers, self._known)
+        if callers:
+            await look_up(self._transactions, callers, self._known)
 
     async def _probe(self) -> None:
         """Ask suspended accounts for a call that does not exist: a free question that only a good account answers."""
@@ -242,6 +270,8 @@ class Worker:
             self._unserved.pop(account.id, None)
             if served is not None:
                 served[0].stop()
+                self._retired.add(served[1])
+                served[1].add_done_callback(self._retired.discard)
             lane = self._lane_of(account, caller)
             self._lanes[account.id] = (lane, asyncio.create_task(self._work(lane)))
 
@@ -267,10 +297,11 @@ class _OneProvider:
     def __init__(self, provider: TelephonyProvider, settings: SchedulerSettings) -> None:
         self._provider = provider
         self._settings = settings
+        self.account_id: AccountId | None = None
 
     def provider_for(self, account: Account) -> TelephonyProvider:
-        if self._settings.account not in {None, account.name}:
-            raise UserError(f"this worker serves only {self._settings.account}")
+        if account.id != self.account_id:
+            raise UserError("this worker was given the provider of another account")
         return self._provider
 
     def callback_url_for(self, account: Account) -> str:  # noqa: ARG002 - one account, one URL

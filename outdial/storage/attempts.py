@@ -139,6 +139,13 @@ def last_check(
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
+def forget_sent(connection: sa.Connection, ids: Collection[AttemptId]) -> None:
+    """Attempts that passed the last check and were then given back by their owner: they were not sent after all."""
+    if ids:
+        given_back = sa.and_(attempts.c.id.in_(tuple(ids)), attempts.c.error_class == ErrorClass.RELEASED)
+        connection.execute(sa.update(attempts).where(given_back).values(sent_at=None))
+
+
 def move_slots(connection: sa.Connection, slots: Sequence[tuple[AttemptId, datetime]]) -> None:
     """Attempts that missed their slots have new ones."""
     if slots:
@@ -230,15 +237,32 @@ class Suspect:
     id: AttemptId
     account_id: AccountId
     call_id: CallId
-    state: AttemptState
 
 
-def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
-    """Open attempts whose `look_up_at` has come; it is pushed to `again_at`, so that others leave them to us."""
+def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
+    """Attempts that are overdue while still dialing; `look_up_at` is pushed to `again_at`: others leave them to us."""
+    return _take(connection, attempts.c.state == AttemptState.DIALING, at, again_at, limit)
+
+
+def take_silent(
+    connection: sa.Connection,
+    account_ids: Collection[AccountId],
+    at: datetime,
+    again_at: datetime,
+    limit: int,
+) -> list[Suspect]:
+    """Calls of these accounts that were sent and are overdue for a sign of life; pushed as `take_dialing` does."""
+    wanted = sa.and_(attempts.c.state != AttemptState.DIALING, attempts.c.account_id.in_(tuple(account_ids)))
+    return _take(connection, wanted, at, again_at, limit)
+
+
+def _take(
+    connection: sa.Connection, wanted: sa.ColumnElement[bool], at: datetime, again_at: datetime, limit: int
+) -> list[Suspect]:
     # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
     chosen = (
         sa.select(attempts.c.id)
-        .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at)
+        .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at, wanted)
         .order_by(attempts.c.look_up_at, attempts.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
@@ -248,15 +272,10 @@ def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, l
         sa.update(attempts)
         .where(attempts.c.id.in_(sa.select(chosen.c.id)))
         .values(look_up_at=again_at)
-        .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id, attempts.c.state)
+        .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id)
     )
     return [
-        Suspect(
-            id=AttemptId(row.id),
-            account_id=AccountId(row.account_id),
-            call_id=CallId(row.call_id),
-            state=AttemptState(row.state),
-        )
+        Suspect(id=AttemptId(row.id), account_id=AccountId(row.account_id), call_id=CallId(row.call_id))
         for row in connection.execute(statement)
     ]
 

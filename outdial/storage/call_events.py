@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from outdial.domain.attempt import CallEvent
 from outdial.domain.ids import AccountId, AttemptId
 from outdial.storage.rows import Rows
-from outdial.storage.tables import call_events
+from outdial.storage.tables import call_attempts, call_events
 from outdial.storage.types import BigId, Instant, Json
 
 
@@ -88,6 +88,30 @@ def adopt(
             .values(attempt_id=attempts[row.provider_call_id])
         )
     return [(attempts[row.provider_call_id], AS_JSON.validate_python(row.normalized)) for row in found]
+
+
+def with_owner_now(
+    connection: sa.Connection, since: datetime, limit: int
+) -> dict[AccountId, dict[str, AttemptId]]:
+    """Provider ids of unknown events received since, whose attempt is known by now: an event and the answer to its
+    call's POST, written at the same instant, do not see each other.
+    """
+    query = (
+        sa.select(call_events.c.account_id, call_events.c.provider_call_id, call_attempts.c.id)
+        .join(
+            call_attempts,
+            sa.and_(
+                call_attempts.c.account_id == call_events.c.account_id,
+                call_attempts.c.provider_call_id == call_events.c.provider_call_id,
+            ),
+        )
+        .where(call_events.c.attempt_id.is_(None), call_events.c.received_at > since)
+        .limit(limit)
+    )
+    found: dict[AccountId, dict[str, AttemptId]] = {}
+    for account_id, provider_call_id, attempt_id in connection.execute(query):
+        found.setdefault(AccountId(account_id), {})[provider_call_id] = AttemptId(attempt_id)
+    return found
 
 
 def of_attempts(connection: sa.Connection, ids: Collection[AttemptId]) -> Sequence[sa.Row[Any]]:

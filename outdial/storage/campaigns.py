@@ -25,10 +25,11 @@ from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
+from outdial.storage.database import now_expression
 from outdial.storage.tables import campaigns, contacts, imports, provider_configurations
 
 # An import that has not finished by then was interrupted, and must not keep its campaign open.
-IMPORT_PATIENCE: Final = timedelta(minutes=10)
+IMPORT_PATIENCE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,21 @@ def start_due(connection: sa.Connection, account_id: AccountId, at: datetime) ->
     return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
 
 
+def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | None:
+    """When the next campaign of the account that is scheduled, or runs ahead of its start, begins."""
+    query = sa.select(sa.func.min(campaigns.c.starts_at)).where(
+        campaigns.c.account_id == account_id,
+        sa.or_(
+            campaigns.c.status == CampaignStatus.SCHEDULED,
+            sa.and_(
+                campaigns.c.status == CampaignStatus.RUNNING,
+                campaigns.c.starts_at > now_expression(connection),
+            ),
+        ),
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
 def past_end(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
     """Running campaigns whose end has passed."""
     query = sa.select(campaigns.c.id).where(
@@ -217,7 +233,7 @@ def canceled_with_waiting(connection: sa.Connection, account_id: AccountId) -> l
     query = sa.select(campaigns.c.id).where(
         campaigns.c.account_id == account_id,
         campaigns.c.status == CampaignStatus.CANCELED,
-        ~_nobody_in(ContactState.PENDING),
+        _somebody_in(ContactState.PENDING),
     )
     return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
 
@@ -358,11 +374,14 @@ def _whole() -> sa.Select[Any]:
 
 
 def _nobody_in(state: ContactState) -> sa.ColumnElement[bool]:
+    return ~_somebody_in(state)
+
+
+def _somebody_in(state: ContactState) -> sa.Exists:
     # The state as a literal, so that the planner can use the partial index.
-    here = sa.and_(
+    return sa.exists().where(
         contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")
     )
-    return ~sa.exists().where(here)
 
 
 def _campaign(row: sa.RowMapping) -> Campaign:

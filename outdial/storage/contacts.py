@@ -202,7 +202,7 @@ def _is_busy() -> sa.ColumnElement[bool]:
     )
     # A call that was given up, and settled, may have come to life again.
     reopened = sa.exists().where(
-        call_attempts.c.contact_id == contacts.c.id, call_attempts.c.ended_at.is_(None)
+        call_attempts.c.phone_number == contacts.c.phone_number, call_attempts.c.ended_at.is_(None)
     )
     return sa.or_(unsettled, reopened)
 

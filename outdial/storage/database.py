@@ -129,8 +129,7 @@ def now_expression(connection: sa.Connection) -> sa.ColumnElement[datetime]:
 
 def wake_schedulers(connection: sa.Connection) -> None:
     """When this transaction commits, wake the schedulers: those of all processes on Postgres, of this one on SQLite."""
-    if connection.info.get("outdial_woken"):
-        return
+    # Postgres sends one notification however often a transaction asks for it.
     connection.info["outdial_woken"] = True
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))

@@ -305,6 +305,12 @@ call_attempts = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
     ),
     sa.Index(
+        "ix_call_attempts_open_number",
+        "phone_number",
+        postgresql_where=sa.text("ended_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NULL"),
+    ),
+    sa.Index(
         "ix_call_attempts_unsettled",
         "settle_at",
         postgresql_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
@@ -317,7 +323,6 @@ call_attempts = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
     ),
     sa.Index("ix_call_attempts_contact_id", "contact_id"),
-    sa.Index("ix_call_attempts_claim_id", "claim_id"),
 )
 
 call_events = sa.Table(

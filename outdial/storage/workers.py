@@ -18,7 +18,9 @@ def start(connection: sa.Connection, name: str, at: datetime) -> WorkerId:
 def beat(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
     """Raise the counter; others see that it changed, whatever their clocks say."""
     connection.execute(
-        sa.update(workers).where(workers.c.id == worker_id).values(beat=workers.c.beat + 1, beat_at=at)
+        sa.update(workers)
+        .where(workers.c.id == worker_id)
+        .values(beat=workers.c.beat + 1, beat_at=at, stopped_at=None)
     )
 
 

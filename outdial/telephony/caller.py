@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
 from outdial.domain.attempt import CallEvent
+from outdial.domain.doubt import Capabilities
+from outdial.domain.errors import MissedMoment
 from outdial.domain.ids import CallId
 from outdial.telephony.http_provider import AdapterProvider
 from outdial.telephony.protocol import (
-    Capabilities,
     HttpAdapter,
     LooksUpCalls,
     OutboundCallRequest,
@@ -19,6 +20,9 @@ from outdial.telephony.protocol import (
     TelephonyProvider,
 )
 from outdial.telephony.transport import AsyncTransport
+
+MayLeave = Callable[[], bool]
+"""Whether a request may still leave now. Asked from any thread."""
 
 
 class Caller(Protocol):
@@ -30,7 +34,9 @@ class Caller(Protocol):
     @property
     def can_look_up(self) -> bool: ...
 
-    async def start(self, request: OutboundCallRequest) -> OutboundCallResponse: ...
+    async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
+        """`may_leave` is asked in the last moment before the bytes leave; False raises `NotPlaced`."""
+        ...
 
     async def look_up(self, call_id: CallId) -> Sequence[CallEvent]: ...
 
@@ -50,8 +56,9 @@ class _HttpCaller:
         self._transport = transport
         self.capabilities = adapter.capabilities
 
-    async def start(self, request: OutboundCallRequest) -> OutboundCallResponse:
-        return self._adapter.read_start(await self._transport.send(self._adapter.start_request(request)))
+    async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
+        response = await self._transport.send(self._adapter.start_request(request), may_leave)
+        return self._adapter.read_start(response)
 
     async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
         return self._adapter.read_look_up(
@@ -66,9 +73,14 @@ class _ThreadCaller:
         self.can_look_up = isinstance(provider, LooksUpCalls)
         self.capabilities = getattr(provider, "capabilities", None) or Capabilities()
 
-    async def start(self, request: OutboundCallRequest) -> OutboundCallResponse:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._provider.start_outbound_call, request)
+    async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
+        def start_now() -> OutboundCallResponse:
+            # The call may have waited for a thread.
+            if not may_leave():
+                raise MissedMoment("no thread was free in time")
+            return self._provider.start_outbound_call(request)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, start_now)
 
     async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
         if not isinstance(self._provider, LooksUpCalls):

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import httpx
 
 from outdial.domain.attempt import CallEvent
+from outdial.domain.doubt import Capabilities
 from outdial.domain.ids import CallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
-from outdial.telephony.protocol import Capabilities, HttpAdapter, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.protocol import HttpAdapter, OutboundCallRequest, OutboundCallResponse
 from outdial.telephony.transport import SyncTransport
 
 
@@ -61,6 +62,7 @@ class HttpTelephonyProvider(AdapterProvider):
         webhook_secret: str | None = None,
         honours_not_after: bool = True,
         listing_lag_seconds: float = 5.0,
+        queue_limit_seconds: float = 0.0,
         client: httpx.Client | None = None,
     ) -> None:
         self._generic = GenericHttpAdapter(
@@ -68,7 +70,9 @@ class HttpTelephonyProvider(AdapterProvider):
             api_key=api_key,
             webhook_secret=webhook_secret,
             capabilities=Capabilities(
-                honours_not_after=honours_not_after, listing_lag_seconds=listing_lag_seconds
+                honours_not_after=honours_not_after,
+                listing_lag_seconds=listing_lag_seconds,
+                queue_limit_seconds=queue_limit_seconds,
             ),
         )
         super().__init__(self._generic, client)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.campaign import Question
+from outdial.domain.doubt import Capabilities
 from outdial.domain.ids import CallId, ProviderCallId
 
 
@@ -63,19 +64,6 @@ class LooksUpCalls(Protocol):
         Raises a `TelephonyProviderError` when it could not be asked.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a provider's API guarantees, as far as an attempt in doubt and a line's end depend on it. In seconds.
-
-    `honours_not_after`: a POST read later than `not_after` places no call. `listing_lag_seconds`: how long a placed
-    call may be missing from look-ups. `queue_limit_seconds`: how long an accepted call may wait before it rings.
-    """
-
-    honours_not_after: bool = False
-    listing_lag_seconds: float = 5.0
-    queue_limit_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractStreamWriter
 
-from outdial.domain.errors import InDoubt, ProviderUnreachable
+from outdial.domain.errors import InDoubt, MissedMoment, ProviderUnreachable
 from outdial.telephony.protocol import HttpRequest, HttpResponse
 
 POST_TIMEOUT_SECONDS: Final = 10.0
@@ -18,7 +20,7 @@ MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
 
 class AsyncTransport:
-    """Hundreds of requests in flight on kept connections, in one event loop. aiohttp: see docs/performance.md."""
+    """Hundreds of requests in flight on kept connections, in one event loop. aiohttp: a tenth of httpx's cost."""
 
     def __init__(self, *, timeout_seconds: float = POST_TIMEOUT_SECONDS, connections: int = 0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS)
@@ -28,7 +30,9 @@ class AsyncTransport:
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
@@ -38,25 +42,49 @@ class AsyncTransport:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises `ProviderUnreachable` when no byte left, `InDoubt` when bytes may have arrived."""
+    async def send(self, request: HttpRequest, may_leave: Callable[[], bool] = lambda: True) -> HttpResponse:
+        """Raises `ProviderUnreachable` when no byte left, `InDoubt` when bytes may have arrived, and `MissedMoment`
+        when a connection was there only after `may_leave` no longer allowed it.
+        """
         if self._session is None:
             raise RuntimeError("the transport is not open: use it with `async with`")
+        body = None if request.body is None else _GuardedBody(request.body, may_leave)
         try:
             async with self._session.request(
-                request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=body,
+                allow_redirects=False,
             ) as response:
-                body = await response.content.read(MAX_BODY_BYTES)
+                answer = await response.content.read(MAX_BODY_BYTES)
                 while chunk := await response.content.read(MAX_BODY_BYTES):
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
+                    answer += chunk
+                    if len(answer) > MAX_BODY_BYTES:
                         raise InDoubt("the answer is too long")
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return HttpResponse(status=response.status, headers=headers, body=body)
+                return HttpResponse(status=response.status, headers=headers, body=answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise ProviderUnreachable(_said(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if body is not None and body.has_missed:
+                raise MissedMoment("no connection was ready in time") from error
             raise InDoubt(_said(error)) from error
+
+
+class _GuardedBody(aiohttp.BytesPayload):
+    """A body that is written, and the buffered headers before it, only if it still may leave once a connection is there."""
+
+    def __init__(self, body: bytes, may_leave: Callable[[], bool]) -> None:
+        super().__init__(body, content_type="application/json")
+        self._may_leave = may_leave
+        self.has_missed = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._may_leave():
+            self.has_missed = True
+            raise MissedMoment("no connection was ready in time")
+        await super().write_with_length(writer, content_length)
 
 
 class SyncTransport:

@@ -17,7 +17,7 @@ from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
 from outdial.engine.events import Heard
 from outdial.engine.scheduler import ScheduledAttempt
-from outdial.storage.tables import call_events, contacts, exclusion_list_entries
+from outdial.storage.tables import call_attempts, call_events, contacts, exclusion_list_entries
 from outdial.telephony.protocol import OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number
 
@@ -110,6 +110,19 @@ def test_events_are_adopted_in_the_order_in_which_they_came(world: World) -> Non
         ),
     )
     world.run_pass(provider)
+    assert only_attempt(world)["outcome"] == "busy"
+
+
+def test_an_event_that_came_while_its_answer_was_written_is_adopted_in_the_next_round(world: World) -> None:
+    """Each of the two transactions began before the other's commit, so neither has seen the other."""
+    one_call(world)
+    world.hear(by_provider_id(EventKind.ENDED, "P-late", ending=Ending.BUSY))
+
+    def write_the_answer(connection: sa.Connection) -> None:
+        connection.execute(sa.update(call_attempts).values(provider_call_id="P-late"))
+
+    world.database.run(write_the_answer)
+    world.run_pass(RecordingProvider())
     assert only_attempt(world)["outcome"] == "busy"
 
 
@@ -237,6 +250,14 @@ def test_a_reopened_call_stays_settled_and_its_end_corrects_the_outcome(world: W
     attempt = only_attempt(world)
     assert (attempt["settled_at"], attempt["outcome"]) == (settled_at, "completed")
     assert world.contact(contact)["state"] == ContactState.COMPLETED
+
+
+def test_a_number_with_a_reopened_call_is_not_called_by_another_campaign(world: World) -> None:
+    _, call = one_call(world)
+    give_up(world, call.call_id)
+    world.hear(event(EventKind.ANSWERED, call.call_id))
+    world.add_contacts(world.add_campaign("other"), [number(1)])
+    assert world.run_pass(RecordingProvider()).skipped == {"number_busy": 1}
 
 
 def test_a_contact_with_a_reopened_call_is_not_called_beside_it(world: World) -> None:

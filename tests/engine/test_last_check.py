@@ -58,7 +58,7 @@ class ClaimedCall:
             campaign_id=call.campaign_id,
             to=call.contact.phone_number,
             from_number=call.from_number,
-            answer=Released(),
+            answer=Released(why="no_longer_allowed"),
         )
         self.world.database.run(record, [released], self.world.known)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import Stage
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
@@ -62,6 +63,7 @@ def world(postgres_server: PostgresServer) -> Iterator[World]:
         made = World(url)
         made.add_campaign("first")
         made.add_campaign("second")
+        made.add_campaign("over", status=CampaignStatus.CANCELED)
         with made.engine.begin() as connection:
             for statement in FILL.split(";\n"):
                 connection.execute(sa.text(statement))
@@ -171,9 +173,14 @@ def sweep_unsettled(connection: sa.Connection) -> None:
     attempts.due_to_settle(connection, datetime.now(UTC), 500)
 
 
-def take_suspects(connection: sa.Connection) -> None:
+def take_dialing(connection: sa.Connection) -> None:
     at = datetime.now(UTC)
-    attempts.take_suspects(connection, at, at + timedelta(seconds=5), 100)
+    attempts.take_dialing(connection, at, at + timedelta(seconds=5), 100)
+
+
+def take_silent(connection: sa.Connection) -> None:
+    at = datetime.now(UTC)
+    attempts.take_silent(connection, [ACCOUNT], at, at + timedelta(seconds=5), 100)
 
 
 def complete_empty(connection: sa.Connection) -> None:
@@ -190,18 +197,20 @@ EXCLUSIONS = {"uq_exclusion_list_entries_in_force"}
 BY_ID = [{"pk_call_attempts"}, {"pk_contacts"}, EXCLUSIONS]
 OF_CONTACT = {"ix_call_attempts_contact_id"}
 # Partial ones, that hold only what is open or unsettled: any of them is as short as the lines are many.
-OPEN = {"ix_call_attempts_open", "ix_call_attempts_look_up_at"}
+OPEN_NUMBER = {"ix_call_attempts_open_number"}
+OPEN = {"ix_call_attempts_open", "ix_call_attempts_look_up_at", *OPEN_NUMBER}
 UNSETTLED = {"ix_call_attempts_unsettled", *NUMBER}
 
 # For each statement the indexes by which it must read; of those in one set, one is enough.
 HOT: list[tuple[Callable[[sa.Connection], None], list[set[str]]]] = [
-    (take_due, [DUE, NUMBER, OF_CONTACT, EXCLUSIONS]),
+    (take_due, [DUE, NUMBER, OPEN_NUMBER, EXCLUSIONS]),
     (refresh_hints, [DUE]),
     (count_open, [OPEN]),
     (last_check, BY_ID),
     (last_check_again, BY_ID),
     (sweep_unsettled, [UNSETTLED]),
-    (take_suspects, [OPEN]),
+    (take_dialing, [OPEN]),
+    (take_silent, [OPEN]),
     (complete_empty, [DUE, {"ix_contacts_in_progress"}]),
     (read_histories, [OF_CONTACT]),
 ]

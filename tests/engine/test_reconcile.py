@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, EventKind, Source
 from outdial.domain.campaign import CallOptions
 from outdial.domain.contact import ContactState
-from outdial.domain.errors import InDoubt, ProviderUnreachable
+from outdial.domain.errors import InDoubt, NotPlaced, ProviderUnreachable
 from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
-from outdial.storage.attempts import take_suspects
+from outdial.storage import attempts
 from outdial.storage.tables import call_attempts
 from outdial.telephony.protocol import Capabilities, OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number, refusing
@@ -225,6 +225,23 @@ def test_a_provider_that_queues_is_given_the_time_of_its_queue(world: World) -> 
     assert one.look_after(LONGEST_CALL_SECONDS + 1)["outcome"] == "unknown"
 
 
+def test_a_provider_that_cannot_be_reached_for_a_while_may_still_know_the_end(world: World) -> None:
+    provider = AskableProvider(capabilities=LATE_POSTS_ARE_PLACED)
+    one = left_in_doubt(world, provider)
+    provider.is_reachable = False
+    assert one.look_after(LONGEST_CALL_SECONDS + 1)["state"] == "in_doubt"
+    provider.is_reachable = True
+    provider.knows = [found(EventKind.ENDED, one.call_id, ending=Ending.BUSY)]
+    assert one.look_after(60)["outcome"] == "busy"
+
+
+def test_a_call_that_the_provider_says_is_open_is_not_given_up(world: World) -> None:
+    provider = AskableProvider()
+    one = left(world, provider)
+    provider.knows = [found(EventKind.ANSWERED, one.call_id)]
+    assert one.look_after(LONGEST_CALL_SECONDS + 1)["state"] == "answered"
+
+
 def test_a_lost_webhook_of_the_end_is_made_up_for(world: World) -> None:
     provider = AskableProvider()
     one = left(world, provider)
@@ -270,7 +287,10 @@ def test_a_call_in_doubt_is_not_asked_about_all_the_time(world: World) -> None:
 def test_a_call_that_one_worker_asks_about_is_left_to_it(world: World) -> None:
     one = left_in_doubt(world, AskableProvider())
     at = datetime.now(UTC) + timedelta(seconds=5)
-    taken = [world.database.run(take_suspects, at, at + timedelta(seconds=5), 100) for _ in range(2)]
+    again_at = at + timedelta(seconds=5)
+    taken = [
+        world.database.run(attempts.take_silent, [world.account_id], at, again_at, 100) for _ in range(2)
+    ]
     assert [[suspect.call_id for suspect in suspects] for suspects in taken] == [[one.call_id], []]
 
 
@@ -292,3 +312,37 @@ def test_a_webhook_beats_what_the_look_up_said_of_a_live_call(world: World) -> N
 def make_suspect(connection: sa.Connection) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     connection.execute(sa.update(call_attempts).values(look_up_at=past))
+
+
+def test_a_sign_of_life_of_a_call_that_we_took_for_not_placed_holds_its_line_and_its_number(
+    world: World,
+) -> None:
+    world.set_account(max_concurrent_calls=1)
+    campaign = world.add_campaign()
+    world.add_contacts(campaign, [number(1)])
+    world.run_pass(RecordingProvider(refusing(NotPlaced("too late, it says"))))
+    (attempt,) = world.attempts()
+    world.hear(event(EventKind.RINGING, attempt["call_id"]))
+    world.make_due()
+    provider = RecordingProvider()
+    assert world.run_pass(provider).capacity == 0
+    assert not provider.requests
+
+
+def test_a_look_up_that_cannot_be_read_does_not_keep_others_from_being_reconciled(world: World) -> None:
+    class Odd(AskableProvider):
+        def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+            if self.asked:
+                self.asked.append(call_id)
+                return [event(EventKind.ENDED, call_id, ending=Ending.BUSY, source=Source.LOOKUP)]
+            self.asked.append(call_id)
+            raise RecursionError
+
+    campaign = world.add_campaign()
+    world.add_contacts(campaign, map(number, range(2)))
+    provider = Odd()
+    provider.answer = refusing(InDoubt("timeout"))
+    world.run_pass(provider)
+    world.shift_attempts(5)
+    world.run_pass(provider)
+    assert sorted(attempt["state"] for attempt in world.attempts()) == ["ended", "in_doubt"]

@@ -15,6 +15,7 @@ from outdial.clock import SystemClock
 from outdial.domain.attempt import CallEvent
 from outdial.domain.campaign import CampaignDefinition, CampaignStatus, Purpose
 from outdial.domain.contact import ContactState, Stage
+from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, CallId, CampaignId, ContactId, ProviderCallId
 from outdial.domain.zones import CallingZone, ZoneSource
@@ -25,7 +26,7 @@ from outdial.storage import accounts, buckets, calling_zones, campaigns
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database, create_engine, database_now
 from outdial.storage.tables import call_attempts, contacts
-from outdial.telephony.protocol import Capabilities, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.protocol import OutboundCallRequest, OutboundCallResponse
 
 ROME = CallingZone(time_zones=("Europe/Rome",), country="IT", source=ZoneSource.CONTACT)
 

@@ -102,6 +102,8 @@ ANSWERS = [
     (answer(400), CallRejected),
     (answer(404), CallRejected),
     (answer(422, error("invalid_request")), CallRejected),
+    (answer(408), InDoubt),
+    (answer(409), InDoubt),
     (answer(500), InDoubt),
     (answer(502), InDoubt),
     (answer(504), InDoubt),
@@ -143,6 +145,30 @@ def test_a_look_up_tells_what_the_provider_knows() -> None:
         ADAPTER.look_up_request(CALL_ID).url
         == f"https://gateway.example.com/v1/calls?client_call_id={CALL_ID}"
     )
+
+
+def test_a_status_that_we_do_not_know_still_proves_the_call() -> None:
+    (found,) = ADAPTER.read_look_up(
+        CALL_ID, answer(200, {"calls": [{"provider_call_id": "P1", "status": "odd"}]})
+    )
+    assert (found.kind, found.provider_call_id, found.raw_status) == (EventKind.INITIATED, "P1", "odd")
+
+
+def test_a_look_up_that_lists_other_calls_is_no_answer() -> None:
+    other = {"provider_call_id": "P9", "call_id": "another", "status": "completed"}
+    with pytest.raises(InDoubt):
+        ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [other]}))
+    ours = {"provider_call_id": "P1", "call_id": CALL_ID, "status": "busy"}
+    (found,) = ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [other, ours]}))
+    assert found.provider_call_id == "P1"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"provider_call_id": null}', b'{"provider_call_id": {"a": 1}}', b'{"provider_call_id": ""}']
+)
+def test_an_acceptance_without_a_real_id_is_in_doubt(body: bytes) -> None:
+    with pytest.raises(InDoubt):
+        ADAPTER.read_start(answer(201, body))
 
 
 def test_an_empty_look_up_is_empty_and_a_broken_one_is_no_answer() -> None:
@@ -230,6 +256,8 @@ MALFORMED = [
     webhook("call.exploded"),
     webhook("call.busy", timestamp="yesterday"),
     webhook("call.busy", duration_seconds=-1),
+    webhook("call.completed", answers=[{"answer": float("nan")}]),
+    json.dumps(webhook("call.completed", cost="x")).replace('"x"', "1e999").encode(),
     {**webhook("call.busy"), "call_id": None, "provider_call_id": None},
 ]
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from outdial.domain.errors import InDoubt, ProviderUnreachable, TelephonyProviderError
+from outdial.domain.errors import InDoubt, MissedMoment, ProviderUnreachable, TelephonyProviderError
 from outdial.telephony.protocol import HttpRequest, HttpResponse
 from outdial.telephony.transport import AsyncTransport
 
@@ -99,3 +99,31 @@ def test_tls_that_fails_on_a_fresh_connection_sent_nothing() -> None:
     with pytest.raises(TelephonyProviderError) as caught:
         asyncio.run(send())
     assert isinstance(caught.value, ProviderUnreachable)
+
+
+def test_what_may_no_longer_leave_is_not_sent_and_costs_no_connection() -> None:
+    seen: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen.append(head + await reader.readexactly(2))
+                writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+        writer.close()
+
+    async def send() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        request = post(server.sockets[0].getsockname()[1])
+        async with server:
+            async with AsyncTransport(connections=1) as transport:
+                for _ in range(3):
+                    with pytest.raises(MissedMoment):
+                        await transport.send(request, lambda: False)
+                    assert (await transport.send(request, lambda: True)).status == 201
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(tasks)
+
+    asyncio.run(send())
+    assert len(seen) == 3

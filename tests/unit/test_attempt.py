@@ -102,7 +102,7 @@ def story(begin: Progress, told_events: list[CallEvent]) -> list[Progress]:
 
 
 def is_given_up(progress: Progress) -> bool:
-    return progress.ending is Ending.UNKNOWN and progress.ending_source is Source.GUESS
+    return progress.ending in {Ending.UNKNOWN, Ending.NOT_PLACED} and progress.ending_source is Source.GUESS
 
 
 @given(BEGINNINGS, EVENTS)

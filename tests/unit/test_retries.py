@@ -14,7 +14,6 @@ from outdial.domain.contact import FINAL_STATES, ContactState, Stage
 from outdial.domain.retries import (
     BAD_NUMBER_REPORTS,
     MAX_CALLBACKS,
-    MAX_REQUEST_REJECTIONS,
     NOT_PLACED_DELAY_LIMIT,
     NextStep,
     PastAttempt,
@@ -234,7 +233,7 @@ def test_who_was_never_called_stays_a_first_call() -> None:
     assert step_after(not_placed(ErrorClass.RATE)).stage is Stage.FIRST
 
 
-@pytest.mark.parametrize("error_class", ["released", "rate", "caller", "destination", "account"])
+@pytest.mark.parametrize("error_class", ["released", "rate", "caller", "account"])
 def test_what_the_account_waits_for_the_contact_does_not_wait_for_too(error_class: str) -> None:
     assert step_after(not_placed(ErrorClass(error_class))).next_attempt_at == BEGIN
 
@@ -270,7 +269,13 @@ def test_a_wrong_person_is_unreachable() -> None:
     assert (step.state, step.final_reason) == (ContactState.UNREACHABLE, "wrong_number")
 
 
-def test_a_contact_whose_requests_are_found_wrong_is_given_up_after_three() -> None:
-    rejected = [not_placed(ErrorClass.REQUEST, minutes) for minutes in range(5)]
+@pytest.mark.parametrize("error_class", ["request", "destination"])
+def test_a_contact_that_the_provider_rejects_is_given_up_after_three_times(error_class: str) -> None:
+    rejected = [not_placed(ErrorClass(error_class), minutes) for minutes in range(5)]
     states = [step_after(*rejected[:count]).state for count in range(1, 5)]
-    assert states.index(ContactState.UNREACHABLE) + 1 == MAX_REQUEST_REJECTIONS == 3
+    assert states.index(ContactState.UNREACHABLE) + 1 == 3
+
+
+def test_rejections_of_different_kinds_do_not_add_up() -> None:
+    kinds = [ErrorClass.REQUEST, ErrorClass.REQUEST, ErrorClass.DESTINATION]
+    assert step_after(*map(not_placed, kinds)).state is ContactState.PENDING

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Source
+from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import (
     AccountRejected,
     CallerRejected,
@@ -26,7 +35,6 @@ from outdial.domain.errors import (
 )
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.protocol import (
-    Capabilities,
     HttpRequest,
     HttpResponse,
     OutboundCallRequest,
@@ -50,6 +58,9 @@ ERROR_OF_STATUS: Final[Mapping[int, type[TelephonyProviderError]]] = {
     401: AccountRejected,
     402: AccountRejected,
     403: AccountRejected,
+    # A proxy's time-out, and a key that the gateway knows already: the call may exist.
+    408: InDoubt,
+    409: InDoubt,
     412: NotPlaced,
 }
 
@@ -84,9 +95,28 @@ NUMBER_SIP_CODES: Final = frozenset({404, 410, 484, 604})
 ECHOES: Final = frozenset({"voicemail", "no_answer", "busy", "failed", "canceled", "answered"})
 
 
+def _in_utc(instant: datetime) -> datetime:
+    """Raises ValueError for an instant that no calendar of ours reaches."""
+    try:
+        aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is beyond the calendar") from error
+    if not 2000 <= aware.year <= 2200:
+        raise ValueError("is no time of this age")
+    return aware
+
+
+Utc = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+def _id_as_text(value: Any) -> Any:
+    """Some gateways number their calls."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class _Start(BaseModel):
-    provider_call_id: Annotated[str, BeforeValidator(str)] = Field(
-        validation_alias=AliasChoices("provider_call_id", "call_id"), min_length=1
+    provider_call_id: Annotated[str, BeforeValidator(_id_as_text)] = Field(
+        validation_alias=AliasChoices("provider_call_id", "call_id"), min_length=1, max_length=255
     )
     status: str | None = None
 
@@ -106,7 +136,7 @@ class _Facts(BaseModel):
     answers: list[dict[str, Any]] | None = None
     error_code: str | None = Field(default=None, max_length=100)
     sip_code: int | None = Field(default=None, ge=100, le=699)
-    callback_at: datetime | None = None
+    callback_at: Utc | None = None
     opt_out: bool = False
     cost: str | float | None = None
     artifacts: list[dict[str, Any]] | None = None
@@ -126,17 +156,21 @@ class _Event(_Facts):
         "call.result",
     ]
     event_id: str = Field(min_length=1, max_length=255)
-    timestamp: datetime
+    timestamp: Utc
 
 
 class _Call(_Facts):
     provider_call_id: str
     status: str
-    ended_at: datetime | None = None
+    ended_at: Utc | None = None
 
 
 class _Calls(BaseModel):
     calls: list[_Call]
+
+
+GENERIC: Final = Capabilities(honours_not_after=True, listing_lag_seconds=5.0)
+"""What the contract promises, where an account's options say nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +180,12 @@ class GenericHttpAdapter:
     base_url: str
     api_key: str
     webhook_secret: str | None = None
-    capabilities: Capabilities = Capabilities(honours_not_after=True, listing_lag_seconds=5.0)
+    capabilities: Capabilities = GENERIC
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a webhook secret that is none."""
+        if self.webhook_secret is not None:
+            Webhook(self.webhook_secret)
 
     def start_request(self, request: OutboundCallRequest) -> HttpRequest:
         body = {
@@ -196,12 +235,15 @@ class GenericHttpAdapter:
         if response.status != 200:
             raise self._refusal(response)
         try:
-            calls = _Calls.model_validate_json(response.body).calls
-        except ValidationError as error:
+            calls = _Calls.model_validate(_json(response.body)).calls
+        except (ValueError, RecursionError) as error:
             raise InDoubt(
                 "the look-up's answer is not the contract's", http_status=response.status
             ) from error
-        return [_looked_up(call_id, call) for call in calls if call.status in KIND_OF_WORD]
+        ours = [call for call in calls if call.call_id in {None, call_id}]
+        if calls and not ours:
+            raise InDoubt("the look-up lists other calls than the one that was asked for")
+        return [_looked_up(call_id, call) for call in ours]
 
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
         if self.webhook_secret is None:
@@ -212,8 +254,12 @@ class GenericHttpAdapter:
             # ValueError: the library on a signature header, or a body, that is not even of the right form.
             raise SignatureInvalid(str(error)) from error
         try:
-            event = _Event.model_validate_json(body)
-        except ValidationError as error:
+            event = _Event.model_validate(_json(body))
+        except RecursionError as error:
+            raise WebhookMalformed("the body is nested too deep") from error
+        except ValueError as error:
+            if not isinstance(error, ValidationError):
+                raise WebhookMalformed(f"the body is not JSON: {error}") from error
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "body"
             raise WebhookMalformed(f"{place}: {first['msg']}") from error
@@ -245,16 +291,15 @@ def _heard(event: _Event) -> CallEvent:
     # `call.voicemail` normally comes before the end; with a duration it is the end itself.
     if kind is EventKind.VOICEMAIL and event.duration_seconds is not None:
         kind, ending = EventKind.ENDED, Ending.ANSWERED
-    return _call_event(
-        event, kind, ending, event.event_id, _aware(event.timestamp), Source.EVENT, event.event
-    )
+    return _call_event(event, kind, ending, event.event_id, event.timestamp, Source.EVENT, event.event)
 
 
 def _looked_up(call_id: CallId, call: _Call) -> CallEvent:
-    kind, ending = KIND_OF_WORD[call.status]
+    # A word that we do not know still proves that the call exists.
+    kind, ending = KIND_OF_WORD.get(call.status, (EventKind.INITIATED, None))
     facts = json.dumps([call_id, call.provider_call_id, call.status, call.result])
     event_id = "lookup-" + hashlib.sha256(facts.encode()).hexdigest()[:32]
-    at = _aware(call.ended_at) if call.ended_at is not None else datetime.min.replace(tzinfo=UTC)
+    at = call.ended_at or datetime(2000, 1, 1, tzinfo=UTC)
     call.call_id = call_id
     return _call_event(call, kind, ending, event_id, at, Source.LOOKUP, call.status)
 
@@ -289,7 +334,7 @@ def _call_event(
         answered_by=answered_by,
         result=None if facts.result in ECHOES else facts.result,
         duration_seconds=facts.duration_seconds,
-        callback_at=None if facts.callback_at is None else _aware(facts.callback_at),
+        callback_at=facts.callback_at,
         opt_out=facts.opt_out,
         sip_code=facts.sip_code,
         error_code=facts.error_code,
@@ -301,13 +346,40 @@ def _call_event(
     )
 
 
+def _json(body: bytes) -> Any:
+    """Strict JSON, without NUL in any text: no database stores one. Raises ValueError or RecursionError."""
+    text = body.decode()
+    if "\\u0000" in text:
+        return _without_nul(json.loads(text, parse_constant=_no_number, parse_float=_finite))
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        raise ValueError(f"{text[:20]} is beyond all bounds")
+    return number
+
+
 def _error_of(body: bytes) -> tuple[str | None, str]:
     try:
         error = json.loads(body)["error"]
         if isinstance(error, str):
             return error, ""
         return str(error["code"]), str(error.get("message", ""))[:300]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, ""
 
 
@@ -320,7 +392,3 @@ def _retry_after(response: HttpResponse) -> float | None:
 
 def _rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _aware(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

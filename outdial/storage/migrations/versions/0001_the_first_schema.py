@@ -366,7 +366,6 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("call_id", name=op.f("uq_call_attempts_call_id")),
     )
-    op.create_index("ix_call_attempts_claim_id", "call_attempts", ["claim_id"], unique=False)
     op.create_index("ix_call_attempts_contact_id", "call_attempts", ["contact_id"], unique=False)
     op.create_index(
         "ix_call_attempts_look_up_at",
@@ -380,6 +379,14 @@ def upgrade() -> None:
         "ix_call_attempts_open",
         "call_attempts",
         ["account_id", "campaign_id"],
+        unique=False,
+        postgresql_where=sa.text("ended_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index(
+        "ix_call_attempts_open_number",
+        "call_attempts",
+        ["phone_number"],
         unique=False,
         postgresql_where=sa.text("ended_at IS NULL"),
         sqlite_where=sa.text("ended_at IS NULL"),
@@ -453,6 +460,12 @@ def downgrade() -> None:
         sqlite_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
     )
     op.drop_index(
+        "ix_call_attempts_open_number",
+        table_name="call_attempts",
+        postgresql_where=sa.text("ended_at IS NULL"),
+        sqlite_where=sa.text("ended_at IS NULL"),
+    )
+    op.drop_index(
         "ix_call_attempts_open",
         table_name="call_attempts",
         postgresql_where=sa.text("ended_at IS NULL"),
@@ -465,7 +478,6 @@ def downgrade() -> None:
         sqlite_where=sa.text("ended_at IS NULL"),
     )
     op.drop_index("ix_call_attempts_contact_id", table_name="call_attempts")
-    op.drop_index("ix_call_attempts_claim_id", table_name="call_attempts")
     op.drop_table("call_attempts")
     op.drop_index("ix_contacts_phone_number", table_name="contacts")
     op.drop_index(

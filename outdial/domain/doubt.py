@@ -1,0 +1,108 @@
+"""What follows when an open call gives no sign: was it placed, is it over, must it wait? Pure; the engine asks and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from outdial.domain.attempt import (
+    AttemptState,
+    CallEvent,
+    Ending,
+    ErrorClass,
+    EventKind,
+    Progress,
+    Source,
+    advance,
+    release,
+)
+from outdial.domain.campaign import CallOptions
+
+# After this, a POST that was sent has been answered or given up by its owner: its time-out, and two seconds.
+POST_IS_OVER: Final = timedelta(seconds=12)
+MARGIN: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a provider's API guarantees, as far as an attempt in doubt and a line's end depend on it. In seconds.
+
+    `honours_not_after`: a POST read later than `not_after` places no call. `listing_lag_seconds`: how long a placed
+    call may be missing from look-ups. `queue_limit_seconds`: how long an accepted call may wait before it rings.
+    """
+
+    honours_not_after: bool = False
+    listing_lag_seconds: float = 5.0
+    queue_limit_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the provider said of a call. `at` is before the question (aware UTC).
+
+    `was_answered` False: it could not be asked this time. `can_be_asked` False: it never can.
+    """
+
+    at: datetime
+    can_be_asked: bool = True
+    was_answered: bool = False
+    events: Sequence[CallEvent] = ()
+    capabilities: Capabilities = Capabilities()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """An open call that is overdue, with what the provider's answer made of it already. Instants are aware UTC."""
+
+    progress: Progress
+    not_after: datetime
+    sent_at: datetime | None
+    options: CallOptions
+
+
+def conclude_unasked(silence: Silence, at: datetime) -> Progress:
+    """What time alone says at `at`: what nobody sent is given back, what was sent and has no answer is in doubt."""
+    progress = silence.progress
+    if progress.state is not AttemptState.DIALING:
+        return progress
+    if silence.sent_at is None:
+        # Past its `not_after` the last check lets nobody send it any more.
+        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress
+    is_over = at > silence.sent_at + POST_IS_OVER
+    return replace(progress, state=AttemptState.IN_DOUBT) if is_over else progress
+
+
+def conclude(silence: Silence, asked: Asked, at: datetime) -> Progress:
+    """What follows at `at` for a call that was sent, when the provider was asked, or cannot be."""
+    progress = silence.progress
+    if progress.has_ended or silence.sent_at is None or progress.state is AttemptState.DIALING:
+        return progress
+    if progress.state is AttemptState.IN_DOUBT and was_surely_not_placed(silence, asked):
+        return release(progress, ErrorClass.EXPIRED, at)
+    # A provider that could not be asked this time may still know the end; one that shows the call says it is open.
+    may_give_up = not asked.can_be_asked or (asked.was_answered and not asked.events)
+    if may_give_up and at > silence.sent_at + longest_possible(asked.capabilities, silence.options):
+        given_up = CallEvent(
+            kind=EventKind.ENDED, event_id="", at=at, ending=Ending.UNKNOWN, source=Source.GUESS
+        )
+        return advance(progress, given_up, at)
+    return progress
+
+
+def was_surely_not_placed(silence: Silence, asked: Asked) -> bool:
+    """An empty look-up proves it only where a late POST is refused, and when it was asked after that time.
+
+    Bytes that timed out at our end may still be read at the other.
+    """
+    capabilities = asked.capabilities
+    if not asked.was_answered or asked.events or not capabilities.honours_not_after:
+        return False
+    return asked.at > silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)
+
+
+def longest_possible(capabilities: Capabilities, options: CallOptions) -> timedelta:
+    """How long after its POST a call may still be open: queued, ringing, talking, and a margin."""
+    seconds = capabilities.queue_limit_seconds + options.ring_timeout_seconds + options.max_duration_seconds
+    return timedelta(seconds=seconds) + MARGIN
