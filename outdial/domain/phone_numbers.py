@@ -85,10 +85,7 @@ def normalize(text: str, region: str | None = None) -> PhoneNumber:
     """
     digits, is_full = _digits_alone(text)
     if digits is not None:
-        if is_full:
-            found = _accepted(digits)
-        else:
-            found = None if region is None else _accepted_from(region, digits)
+        found = _accepted(digits) if is_full else _accepted_from(region or "", digits)
         if found is not None:
             return found
     return _normalize_in_full(text, region)
