@@ -1,6 +1,7 @@
 """A file of contacts, row by row: what comes in, what is handed back, and that nothing is lost between the two."""
 
 import csv
+import hashlib
 import io
 from pathlib import Path
 
@@ -81,6 +82,64 @@ def test_common_ways_to_write_csv_are_read(delimiter: str, line_end: str, mark: 
     assert [(row[0], row[3]) for row in found] == [(2, ROME), (5, PARIS)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_the_encodings_that_spreadsheets_write_are_read(encoding: str) -> None:
+    text = f'sep=;\r\nphone_number;name\r\n{ROME};"Zoë\nNée"\r\n{PARIS};Łódź\r\n'
+    if encoding == "cp1252":
+        text = text.replace("Łódź", "François")
+    mark = "\ufeff" if encoding in {"utf-16-le", "utf-16-be"} else ""
+    first, second = read((mark + text).encode(encoding))
+    assert isinstance(first, NewContact)
+    assert isinstance(second, NewContact)
+    assert (first.import_line, first.name, second.import_line) == (3, "Zoë\nNée", 5)
+    assert second.name in {"Łódź", "François"}
+
+
+def test_one_wrong_byte_far_down_does_not_turn_a_utf_8_file_into_another(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    rows = [f"{ROME},Zoë {number}".encode() for number in range(40_000)]
+    path.write_bytes(b"phone_number,name\n" + b"\n".join([*rows, f"{PARIS},caf".encode() + b"\xe9"]) + b"\n")
+    with open_delimited(path) as file:
+        *_, last = file.rows()
+        assert (file.encoding.name, last.line) == ("UTF-8", 40_002)
+        assert last.fault is not None
+        assert "UTF-8" in last.fault
+        assert file.bytes_read == path.stat().st_size
+
+
+def test_a_file_is_windows_1252_also_where_only_its_end_tells(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(
+        b"phone_number,name\n" + f"{ROME},Ada\n".encode() * 40_000 + f"{ROME},".encode() + b"caf\xe9"
+    )
+    with open_delimited(path) as file:
+        *_, last = file.rows()
+        assert (file.encoding.name, last.cells[1], last.fault) == ("Windows-1252", "café", None)
+        assert file.checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path, other = tmp_path / "list.csv", tmp_path / "other.csv"
+
+    def rewrite() -> None:
+        path.write_text("phone_number\n")
+
+    def replace() -> None:
+        other.write_text(path.read_text())
+        other.rename(path)
+
+    for change, said in [
+        (lambda: None, None),
+        (rewrite, "changed"),
+        (replace, "replaced"),
+        (path.unlink, "removed"),
+    ]:
+        path.write_text(f"phone_number\n{ROME}\n")
+        with open_delimited(path) as file:
+            change()
+            assert (said or "None") in str(file.what_changed())
+
+
 def test_missing_cells_are_empty_and_superfluous_ones_reject() -> None:
     short, long, padded = read(f"phone_number,name,city\n{ROME}\n{ROME},a,b,c\n{ROME},a,b,,\n".encode())
     assert isinstance(short, NewContact)
@@ -137,7 +196,7 @@ def test_a_campaigns_countries_bound_its_numbers() -> None:
     ("row", "word"),
     [
         (f"{ROME},\0".encode(), "NUL"),
-        (f"{ROME},".encode() + b"caf\xe9", "UTF-8"),
+        (f"{ROME},Zoë".encode() + b"caf\xe9", "UTF-8"),
         (f'{ROME},"a"b'.encode(), "quotation"),
     ],
 )
@@ -174,13 +233,16 @@ def test_a_line_of_any_length_is_one_rejected_row() -> None:
     [
         (b"", "empty"),
         (b"\n\r\n", "empty"),
-        (b"telephone,name\n1,2\n", "'telephone', 'name'"),
+        (b"who,name\n1,2\n", "'who', 'name'"),
         (b"phone_number,name,Phone_Number\n", "more than once"),
         (b"phone_number,city,city\n", "more than once"),
-        (b"phone_number,caf\xe9\n", "UTF-8"),
+        ("phone_number,Zoë".encode() + b"caf\xe9\n", "UTF-8"),
         (b'phone_number,"name\n', "quotation"),
         (b"PK\x03\x04....", "workbook"),
-        ("phone_number\n".encode("utf-16"), "UTF-16"),
+        ("phone_number\n".encode("utf-32"), "UTF-32"),
+        ("phone_number\n".encode("utf-16-le"), "no text"),
+        (b"\x7fELF\x02\x01\x01\0\0\0\0\0", "no text"),
+        ("phone_number\n".encode("utf-16")[:-1], "cut off"),
     ],
 )
 def test_a_file_that_cannot_be_right_is_refused_with_its_reason(data: bytes, word: str) -> None:
