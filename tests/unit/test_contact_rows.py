@@ -3,13 +3,17 @@
 import csv
 import hashlib
 import io
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import UserError
-from outdial.operations.contact_rows import ContactRows, Header, RowRules
+from outdial.operations.contact_columns import COLUMNS, Header, parse_mapping
+from outdial.operations.contact_rows import ContactRows, RowRules
+from outdial.operations.contact_times import first_instant, last_instant
 from outdial.operations.delimited_file import LONGEST_ROW, DelimitedFile, Row, UnreadableFile, open_delimited
 from outdial.operations.exclusions import expiry_of
 from outdial.operations.rejections import Rejection, RejectsFile
@@ -58,15 +62,156 @@ def test_every_column_comes_in() -> None:
         '{"city":"Milano"}',
         True,
         -5,
+        None,
+        None,
         True,
     )
     assert found.calling_zone.time_zones == ("America/New_York",)
 
 
+@pytest.mark.parametrize(
+    ("header", "target", "column"),
+    [
+        ("Mobile Phone,city", "phone_number", "Mobile Phone"),
+        ("TO,city", "phone_number", "TO"),
+        ("e164,phone_number,msisdn", "phone_number", "phone_number"),
+        ("phone_number,Contact-ID", "external_contact_id", "Contact-ID"),
+        ("phone_number,E-Mail", "email", "E-Mail"),
+        ("phone_number,Full name", "name", "Full name"),
+        ("phone_number,lang", "language", "lang"),
+        ("phone_number,TimeZone", "time_zone", "TimeZone"),
+        ("phone_number,DNC", "do_not_call", "DNC"),
+    ],
+)
+def test_columns_are_known_by_the_names_that_other_programs_give(
+    header: str, target: str, column: str
+) -> None:
+    cells = header.split(",")
+    found = Header(Row(1, cells, None), "list.csv")
+    assert found.places[COLUMNS.index(target)] == cells.index(column)
+    assert column not in dict(found.attributes)
+
+
+def test_our_own_name_wins_over_another_programs_and_what_a_person_says_over_both() -> None:
+    row = Row(1, ["phone_number", "mobile", "Cellulare", "id"], None)
+    place = COLUMNS.index("phone_number")
+    assert Header(row, "f").places[place] == 0
+    assert dict(Header(row, "f").attributes) == {"mobile": 1, "Cellulare": 2}
+    mapped = Header(row, "f", parse_mapping(["phone_number=cellulare"]))
+    assert mapped.places[place] == 2
+    assert mapped.renamed == {"phone_number": "Cellulare", "external_contact_id": "id"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "mapping", "words"),
+    [
+        (["phone", "mobile"], [], ["'phone', 'mobile'", "--map phone_number="]),
+        (["phone_number", "id", "contact_id"], [], ["could be external_contact_id"]),
+        (["who"], [], ["no column phone_number", "'who'", "--map phone_number="]),
+        (["phone"], ["phone_number=Cellulare"], ["'Cellulare'", "'phone'"]),
+        (["phone"], ["telefono=phone"], ["'telefono'", "phone_number, "]),
+        (["phone"], ["phone"], ["TARGET=COLUMN"]),
+        (["phone"], ["name=phone", "phone_number=phone"], ["name and to phone_number"]),
+        (["phone", "b"], ["name=phone", "name=b"], ["two columns for name"]),
+    ],
+)
+def test_a_header_that_leaves_a_question_asks_it(
+    cells: list[str], mapping: list[str], words: list[str]
+) -> None:
+    with pytest.raises(UserError) as raised:
+        Header(Row(1, cells, None), "list.csv", parse_mapping(mapping))
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_national_numbers_need_a_region() -> None:
+    assert "no country code" in rejection("phone\n06 1234 5678\n").reason
+    found = one("phone\n06 1234 5678\n", RowRules(region="IT"))
+    assert isinstance(found, NewContact)
+    assert found.phone_number == ROME
+    for text in ("3.93E+11", "112", "118", "899123456", "848123456", "12"):
+        assert isinstance(one(f"phone\n{text}\n", RowRules(region="IT")), Rejection), text
+
+
+@pytest.mark.parametrize(
+    ("unique_by", "key"),
+    [(None, "id:7"), (UniqueBy.EXTERNAL_CONTACT_ID, "id:7"), (UniqueBy.PHONE_NUMBER, f"tel:{ROME}")],
+)
+def test_a_campaign_says_by_what_its_contacts_are_unique(unique_by: UniqueBy | None, key: str) -> None:
+    rules = RowRules(unique_by=unique_by)
+    found = one(f"phone,id\n{ROME},7\n", rules)
+    assert isinstance(found, NewContact)
+    assert (found.identity_key, found.external_contact_id) == (key, "7")
+    without = one(f"phone,id\n{ROME},\n", rules)
+    if unique_by is UniqueBy.EXTERNAL_CONTACT_ID:
+        assert isinstance(without, Rejection)
+        assert without.column == "external_contact_id"
+    else:
+        assert isinstance(without, NewContact)
+
+
+AT = datetime(2027, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "after", "before", "first", "last"),
+    [
+        ("Europe/Rome", "2027-03-01T09:00", "2027-03-02", "2027-03-01T08:00", "2027-03-02T23:00"),
+        ("Europe/Rome", "2027-03-01", "2027-03-01 18:30:15", "2027-02-28T23:00", "2027-03-01T17:30:15"),
+        (
+            "America/New_York",
+            "2027-03-01T09:00+01:00",
+            "2027-03-01T18:00Z",
+            "2027-03-01T08:00",
+            "2027-03-01T18:00",
+        ),
+        # The hour that comes twice, and the one that never comes: the later start, the earlier end.
+        ("Europe/Rome", "2027-10-31T02:30", "2027-11-01", "2027-10-31T01:30", "2027-11-01T23:00"),
+        ("Europe/Rome", "2027-03-28T02:30", "2027-10-31T02:30", "2027-03-28T01:30", "2027-10-31T00:30"),
+    ],
+)
+def test_a_contact_may_have_its_own_time(zone: str, after: str, before: str, first: str, last: str) -> None:
+    text = f"phone_number,time_zone,call_after,call_before\n{ROME},{zone},{after},{before}\n"
+    found = one(text, RowRules(at=AT - timedelta(days=1)))
+    assert isinstance(found, NewContact)
+    assert found.call_after == datetime.fromisoformat(first).replace(tzinfo=UTC)
+    assert found.call_before == datetime.fromisoformat(last).replace(tzinfo=UTC)
+
+
+def test_local_time_in_several_candidate_zones_holds_in_all_of_them() -> None:
+    zones = ("America/Los_Angeles", "America/New_York")
+    assert first_instant("2027-01-05T09:00", zones).isoformat() == "2027-01-05T17:00:00+00:00"
+    assert last_instant("2027-01-05T18:00", zones).isoformat() == "2027-01-05T23:00:00+00:00"
+
+
+def test_local_time_needs_a_place() -> None:
+    free = "+18005550123"
+    assert "offset" in rejection(f"phone_number,call_after\n{free},2027-03-01T09:00\n").reason
+    assert contact(f"phone_number,call_after\n{free},2027-03-01T09:00Z\n").call_after is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "column"),
+    [
+        ("tomorrow", "", "call_after"),
+        ("2027-02-30T09:00", "", "call_after"),
+        ("0001-01-01", "", "call_after"),
+        ("2027-03-01T09:00+25:00", "", "call_after"),
+        ("01.03.2027", "", "call_after"),
+        ("", "2027-02-27", "call_before"),
+        ("2027-03-02T09:00", "2027-03-02T09:00", "call_before"),
+    ],
+)
+def test_a_time_that_cannot_be_rejects_the_row(after: str, before: str, column: str) -> None:
+    found = one(f"phone_number,call_after,call_before\n{ROME},{after},{before}\n", RowRules(at=AT))
+    assert isinstance(found, Rejection), found
+    assert found.column == column
+
+
 def test_a_number_alone_is_a_contact() -> None:
     found = contact(f"phone_number\n{ROME}\n")
     assert found.identity_key == f"tel:{ROME}"
-    assert (found.name, found.attributes_json, found.priority, found.do_not_call) == (None, "{}", 0, False)
+    assert (found.name, found.attributes_json, found.priority, found.do_not_call) == (None, "{}", None, False)
     assert "Europe/Rome" in found.calling_zone.time_zones
 
 
