@@ -25,6 +25,14 @@ class UniqueBy(StrEnum):
     PHONE_NUMBER = "phone_number"
 
 
+class OnDuplicate(StrEnum):
+    """What to do about a contact who is in the campaign already."""
+
+    SKIP = "skip"
+    UPDATE = "update"
+    ERROR = "error"
+
+
 def identity_key(unique_by: UniqueBy | None, external_contact_id: str | None, phone_number: str) -> str:
     """Equal for what is the same contact. `unique_by` None: the external id, and the number where there is none.
 

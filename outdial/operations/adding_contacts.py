@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 import sqlalchemy as sa
 
 from outdial.domain.campaign import CampaignStatus
-from outdial.domain.contact import ContactState, Stage
+from outdial.domain.contact import ContactState, OnDuplicate, Stage
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.operations.duplicates import updated
@@ -48,14 +47,6 @@ class DuplicateContact(UserError):
         of = "external_contact_id" if kind == "id" else "phone_number"
         place = "" if self.line is None else f"line {self.line}: "
         super().__init__(f"{place}the campaign has a contact with the {of} {value!r} already")
-
-
-class OnDuplicate(StrEnum):
-    """What to do about a contact who is there already."""
-
-    SKIP = "skip"
-    UPDATE = "update"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

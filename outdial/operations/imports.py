@@ -17,6 +17,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CampaignId
 from outdial.domain.phone_numbers import checked_region
@@ -25,7 +26,6 @@ from outdial.operations.adding_contacts import (
     Added,
     CampaignClosed,
     DuplicateContact,
-    OnDuplicate,
     add_contacts,
     preview,
     receive,
