@@ -88,7 +88,7 @@ def add_contacts(
     ours = {
         key for key, import_id in known.items() if import_id is not None and import_id == origin.import_id
     }
-    sorted_out = _sort_out(new, known, {*seen, *ours}, on_duplicate)
+    sorted_out = _sort_out(new, known, seen, on_duplicate, ours)
     inserted = _insert(connection, receiver, campaign_id, sorted_out.fresh, origin, at)
     changed = _update(connection, receiver, campaign_id, sorted_out.again, at)
     return Added(
@@ -143,7 +143,7 @@ def receive(connection: sa.Connection, campaign_id: CampaignId) -> Receiver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SortedOut:
-    """A batch: who is new, who is there already, each once; and how many rows repeat one of the import itself."""
+    """A batch: who is new, who was there before the import, and how many rows repeat one of the import itself."""
 
     fresh: Sequence[NewContact]
     again: Sequence[NewContact]
@@ -159,21 +159,32 @@ def _check_open(receiver: Receiver | None, campaign_id: CampaignId) -> Receiver:
 
 
 def _sort_out(
-    new: Sequence[NewContact], known: Collection[str], seen: Collection[str], on_duplicate: OnDuplicate
+    new: Sequence[NewContact],
+    known: Collection[str],
+    seen: Collection[str],
+    on_duplicate: OnDuplicate,
+    ours: Collection[str] = frozenset(),
 ) -> _SortedOut:
     fresh: dict[str, NewContact] = {}
-    again: dict[str, NewContact] = {}
+    again: list[NewContact] = []
     repeated = 0
+    met: set[str] = set()
     for contact in new:
         key = contact.identity_key
-        is_repeated = key in seen or key in fresh or key in again
+        # Who is skipped was there before the import, in however many of its rows.
+        is_repeated = (key in met or key in seen or key in ours) and not (
+            on_duplicate is OnDuplicate.SKIP and key in known
+        )
         if (is_repeated or key in known) and on_duplicate is OnDuplicate.ERROR:
             raise DuplicateContact(contact)
+        met.add(key)
         if is_repeated:
             repeated += 1
+        elif key in known:
+            again.append(contact)
         else:
-            (again if key in known else fresh)[key] = contact
-    return _SortedOut(fresh=list(fresh.values()), again=list(again.values()), repeated=repeated)
+            fresh[key] = contact
+    return _SortedOut(fresh=list(fresh.values()), again=again, repeated=repeated)
 
 
 def _insert(

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -483,3 +484,52 @@ def test_rows_as_the_csv_module_writes_them_come_back_at_their_lines(rows: list[
     file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
     assert list(file.rows()) == expected
     assert file.bytes_read == len(data)
+
+
+# What files are made of, and what breaks them: one piece after the other, in any encoding, with bytes knocked out.
+PIECES = [
+    *("phone_number", "Mobile", "id", "name", "dnc", "tz", "call_after", "call_before", "priority", "città"),
+    *(ROME, PARIS, "347 1234567", "0039 347 1234567", "3.93E+11", "112", "+39 899 123456", "yes", "x", "Europe/Rome"),
+    *("2027-03-01T09:00", "2027-03-01T09:00:00+01:00", "2099-01-01", "0001-01-01", "-5", "it", "Zoë", "Łódź", "名前"),
+    *("sep=;", '"', '""', '"a\nb"', "\ufeff", "\0", "\x1a", " ", "'", "\ud800", "\u202e"),
+    *(",", ",", ",", ";", "\t", "\n", "\n", "\n", "\r\n", "\r"),
+    *[f"\n{ROME},Zoë\n", f"\n{ROME};Ada\n", f'\n{PARIS},"Née\nTwo",2099-01-01\n', "\n347 1234567\n"] * 3,
+]  # fmt: skip
+CODECS = ["utf-8", "utf-8", "utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-be", "utf-32"]
+
+
+def broken_file(chance: random.Random) -> bytes:
+    data = b""
+    for _ in range(chance.choice([1, 1, 1, 2])):
+        head = chance.choice(["phone_number,name,call_after\n", "id;phone;dnc\n", ""])
+        text = head + "".join(chance.choices(PIECES, k=chance.randrange(40)))
+        data += text.encode(chance.choice(CODECS), "replace")
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        place = chance.randrange(len(data) + 1)
+        data = data[:place] + chance.randbytes(chance.randrange(3)) + data[place + chance.randrange(3) :]
+    return data
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_a_thousand_broken_files_are_rows_or_a_sentence(seed: int) -> None:
+    chance = random.Random(seed)
+    rules = RowRules(default_time_zone="Europe/Rome", region="IT", at=AT)
+    contacts = rejections = 0
+    for _ in range(1000):
+        data = broken_file(chance)
+        try:
+            file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
+            rows = ContactRows(Header(file.first, "list.csv"), rules)
+        except UserError:
+            continue
+        for row in file.rows():
+            found = rows.read(row)
+            if isinstance(found, Rejection):
+                rejections += 1
+                str(found).encode()
+            else:
+                contacts += 1
+                "".join(str(value) for value in found).encode()
+        assert file.bytes_read == len(data)
+    assert contacts > 100
+    assert rejections > 100
