@@ -33,6 +33,16 @@ class InvalidPhoneNumber(UserError, ValueError):
         super().__init__(f"The phone number {value!r} {reason}.")
 
 
+class UnknownRegion(UserError, ValueError):
+    """A text that is no country from which numbers are dialed."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        super().__init__(
+            f"{value!r} is no country with phone numbers: write its two letters, such as 'IT' or 'US'."
+        )
+
+
 class NumberKind(StrEnum):
     FIXED_LINE = "fixed_line"
     MOBILE = "mobile"
@@ -81,7 +91,7 @@ def normalize(text: str, region: str | None = None) -> PhoneNumber:
     """The E.164 form of a number. `region` (ISO 3166 alpha-2) is where numbers written without + are dialed from.
 
     Raises InvalidPhoneNumber for what is no number, is no valid number of its country, or must never be called
-    (emergency, short, premium-rate and shared-cost numbers), and ValueError for a region that is none.
+    (emergency, short, premium-rate and shared-cost numbers), and UnknownRegion.
     """
     digits, is_full = _digits_alone(text)
     if digits is not None:
@@ -92,11 +102,9 @@ def normalize(text: str, region: str | None = None) -> PhoneNumber:
 
 
 def checked_region(text: str) -> str:
-    """The two letters of a country from which numbers are dialed. Raises ValueError for what is none."""
+    """The two letters of a country from which numbers are dialed. Raises UnknownRegion."""
     if text.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError(
-            f"{text!r} is no country with phone numbers: write its two letters, such as 'IT' or 'US'"
-        )
+        raise UnknownRegion(text)
     return text.upper()
 
 

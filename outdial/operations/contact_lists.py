@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState, OnDuplicate
 from outdial.domain.errors import NotFound, UserError
-from outdial.operations.adding_contacts import Added, add_contacts
+from outdial.domain.phone_numbers import checked_region
+from outdial.operations.adding_contacts import Added, add_contacts, receive
 from outdial.operations.contact_columns import COLUMNS, Header
 from outdial.operations.contact_rows import ContactRows, RowRules
 from outdial.operations.delimited_file import Row
@@ -103,7 +105,10 @@ def add_contact(
     at = database_now(connection)
     cells = {**columns, **attributes}
     header = Header(Row(1, list(cells), None), "the contact")
-    rules = RowRules.of(found.definition, region=region, at=at)
+    # As it stands now, and cannot change until we commit.
+    unique_by = receive(connection, found.id).unique_by
+    home = None if region is None else checked_region(region)
+    rules = replace(RowRules.of(found.definition, region=home, at=at), unique_by=unique_by)
     contact = ContactRows(header, rules).read(Row(1, list(cells.values()), None))
     if isinstance(contact, Rejection):
         what = "The contact" if contact.column is None else f"{contact.column} {contact.shown_value}"

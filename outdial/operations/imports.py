@@ -127,7 +127,7 @@ def import_file(
     Raises NotFound, CampaignClosed, UnreadableFile, and ImportStopped for a file that changes while it is read or has a
     duplicate where that is an error. A row that is wrong is no error but a rejection.
     """
-    region = None if options.region is None else _region(options.region)
+    region = None if options.region is None else checked_region(options.region)
     with open_delimited(path) as file:
         header = Header(file.first, str(path), options.columns)
         campaign, at = database.run(_receiving, campaign_name)
@@ -139,7 +139,8 @@ def import_file(
         try:
             _bring(batches, file, rows, listeners, batch_rows)
         except UserError as error:
-            database.run(_finish, batches.import_id, batches.counts, None, str(error))
+            problem = error.reason if isinstance(error, ImportStopped) else str(error)
+            database.run(_finish, batches.import_id, batches.counts, None, problem)
             raise
         database.run(_finish, batches.import_id, batches.counts, file.checksum, None)
         return Imported(
@@ -226,13 +227,6 @@ class _Batches:
         if not imports.write_counts(connection, self.import_id, asdict(counts)):
             raise UserError(f"Import {self.import_id} was taken back while it ran: it brings nobody more.")
         return counts
-
-
-def _region(text: str) -> str:
-    try:
-        return checked_region(text)
-    except ValueError as error:
-        raise UserError(f"--region {error}.") from error
 
 
 def _receiving(connection: sa.Connection, name: str) -> tuple[Campaign, datetime]:

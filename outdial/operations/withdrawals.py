@@ -15,7 +15,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from outdial.domain.contact import OPEN_STATES, ContactState
-from outdial.domain.errors import NotFound, UserError
+from outdial.domain.errors import NotFound
 from outdial.domain.ids import ContactId
 from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
 from outdial.storage import campaigns, contact_lists, imports
@@ -58,7 +58,7 @@ def withdraw_contact(
 ) -> Withdrawn:
     """Take one person out of a campaign, by number or external id, for good: another import brings nobody back.
 
-    Raises NotFound. A number may stand in several contacts, who are then all taken out.
+    Raises NotFound and UnknownRegion. A number may stand in several contacts, who are then all taken out.
     """
     campaign = campaigns.by_name(connection, campaign_name)
     if campaign is None:
@@ -67,8 +67,6 @@ def withdraw_contact(
         number = normalize(contact, region).e164
     except InvalidPhoneNumber:
         number = None
-    except ValueError as error:
-        raise UserError(f"--region {error}.") from error
     found = contact_lists.with_number_or_id(
         connection, campaign.id, phone_number=number, external_contact_id=contact
     )
