@@ -47,10 +47,15 @@ class ImportReport:
             show = stack.enter_context(_bar(self._path.name) if sys.stderr.isatty() else _lines())
             yield Listeners(header=on_header, rejection=on_rejection, progress=show)
 
-    def print(self, summary: Mapping[str, Any], rejected: int, *, as_json: bool) -> None:
+    def print(
+        self, summary: Mapping[str, Any], rejected: int, *, notes: Sequence[str] = (), as_json: bool
+    ) -> None:
         if as_json:
-            print_json({**summary, "rejections": [_document(one) for one in self.first_rejections]})
+            rejections = [_document(one) for one in self.first_rejections]
+            print_json({**summary, "rejections": rejections, "notes": list(notes)})
             return
+        for note in notes:
+            say(note)
         print_facts({name.replace("_", " "): count for name, count in summary.items()})
         for rejection in self.first_rejections:
             say(f"  {rejection}")

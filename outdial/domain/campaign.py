@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from outdial.domain.contact import UniqueBy
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, SettlePolicy
 from outdial.domain.windows import CallingWindow
@@ -86,7 +87,10 @@ class CallOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignDefinition:
-    """All that a campaign file says. `default_time_zone` None: the scheduler's own zone serves. Instants aware UTC."""
+    """All that a campaign file says. Instants aware UTC.
+
+    `default_time_zone` None: the scheduler's own zone serves. `unique_by` None: see `contact.identity_key`.
+    """
 
     name: str
     purpose: Purpose
@@ -100,6 +104,7 @@ class CampaignDefinition:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     when_empty: WhenEmpty = WhenEmpty.COMPLETE
+    unique_by: UniqueBy | None = None
     caller_numbers: Sequence[str] = ()
     call: CallOptions = field(default_factory=CallOptions)
     window: CallingWindow = field(default_factory=CallingWindow)

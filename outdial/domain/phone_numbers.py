@@ -33,6 +33,16 @@ class InvalidPhoneNumber(UserError, ValueError):
         super().__init__(f"The phone number {value!r} {reason}.")
 
 
+class UnknownRegion(UserError, ValueError):
+    """A text that is no country from which numbers are dialed."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        super().__init__(
+            f"{value!r} is no country with phone numbers: write its two letters, such as 'IT' or 'US'."
+        )
+
+
 class NumberKind(StrEnum):
     FIXED_LINE = "fixed_line"
     MOBILE = "mobile"
@@ -81,18 +91,21 @@ def normalize(text: str, region: str | None = None) -> PhoneNumber:
     """The E.164 form of a number. `region` (ISO 3166 alpha-2) is where numbers written without + are dialed from.
 
     Raises InvalidPhoneNumber for what is no number, is no valid number of its country, or must never be called
-    (emergency, short, premium-rate and shared-cost numbers), and ValueError for a region that is none.
+    (emergency, short, premium-rate and shared-cost numbers), and UnknownRegion.
     """
-    digits = _full_digits(text)
+    digits, is_full = _digits_alone(text)
     if digits is not None:
-        plan = _plan(digits)
-        if (
-            plan is not None
-            and plan.kind not in NEVER_CALLED
-            and _keeps_all_digits(plan.calling_code, digits)
-        ):
-            return PhoneNumber(e164="+" + digits, country=plan.country)
+        found = _accepted(digits) if is_full else _accepted_from(region or "", digits)
+        if found is not None:
+            return found
     return _normalize_in_full(text, region)
+
+
+def checked_region(text: str) -> str:
+    """The two letters of a country from which numbers are dialed. Raises UnknownRegion."""
+    if text.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise UnknownRegion(text)
+    return text.upper()
 
 
 def plan_of(e164: str) -> NumberPlan | None:
@@ -115,15 +128,82 @@ _CALLING_CODES: Final = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
 _WORLD: Final = "001"
 
 
-def _full_digits(text: str) -> str | None:
-    """The digits of a number written with + and country code, if there is nothing else to wonder about in it."""
+def _digits_alone(text: str) -> tuple[str | None, bool]:
+    """The digits of a number, if there is nothing else to wonder about in it, and whether a + stood before them."""
     digits = text[1:]
     if text[:1] != "+" or not digits.isdecimal():
         if text[-1:] == "0" and not text.rpartition(".")[2].strip("0"):
-            return None
+            return None, False
         text = text.translate(_SEPARATORS)
         digits = text[1:]
-    return digits if text[:1] == "+" and digits.isdecimal() and digits.isascii() else None
+    is_full = text[:1] == "+"
+    if not is_full:
+        digits = text
+    return (digits if digits.isdecimal() and digits.isascii() else None), is_full
+
+
+def _accepted(digits: str) -> PhoneNumber | None:
+    """The number with these digits behind a +, where all of them are its own."""
+    plan = _plan(digits)
+    if plan is None or plan.kind in NEVER_CALLED or not _keeps_all_digits(plan.calling_code, digits):
+        return None
+    return PhoneNumber(e164="+" + digits, country=plan.country)
+
+
+def _accepted_from(region: str, digits: str) -> PhoneNumber | None:
+    """What somebody in the region reaches with these digits; None where only the library can tell."""
+    dialing = _dialing(region)
+    if dialing is None or len(digits) <= _LONGEST_SHORT_NUMBER:
+        return None
+    abroad = dialing.international.match(digits)
+    if abroad is not None:
+        return _accepted(digits[abroad.end() :]) if digits[abroad.end() :][:1] != "0" else None
+    general, trunk = dialing.general, dialing.trunk
+    is_valid = general.fullmatch(digits) is not None
+    if digits.startswith(dialing.calling_code):
+        rest = digits[len(dialing.calling_code) :]
+        if not is_valid and general.fullmatch(rest) and not (trunk and trunk.match(rest)):
+            return _accepted(digits)
+        if not is_valid or len(digits) > dialing.longest:
+            return None
+    national = digits
+    prefix = trunk.match(digits) if trunk is not None else None
+    if prefix is not None:
+        if prefix.re.groups:
+            return None
+        stripped = digits[prefix.end() :]
+        if general.fullmatch(stripped) or not is_valid:
+            national = stripped
+    plan = _plan(dialing.calling_code + national)
+    if plan is None or plan.kind in NEVER_CALLED:
+        return None
+    return PhoneNumber(e164=f"+{dialing.calling_code}{national}", country=plan.country)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dialing:
+    """How a region dials. `trunk` is what stands before a national number, `international` before a calling code."""
+
+    calling_code: str
+    general: re.Pattern[str]
+    trunk: re.Pattern[str] | None
+    international: re.Pattern[str]
+    longest: int
+
+
+@lru_cache(maxsize=512)
+def _dialing(region: str) -> _Dialing | None:
+    metadata = PhoneMetadata.metadata_for_region(region.upper(), None)
+    if metadata is None or metadata.general_desc is None:
+        return None
+    prefix = metadata.national_prefix_for_parsing
+    return _Dialing(
+        calling_code=str(metadata.country_code),
+        general=re.compile(metadata.general_desc.national_number_pattern or "(?!)"),
+        trunk=re.compile(prefix) if prefix else None,
+        international=re.compile(metadata.international_prefix or "(?!)"),
+        longest=max(metadata.general_desc.possible_length, default=0),
+    )
 
 
 def _calling_code(digits: str) -> str | None:
@@ -271,7 +351,7 @@ _WRITE_AS_TEXT: Final = "format the column as text and export the file again"
 
 
 def _normalize_in_full(text: str, region: str | None) -> PhoneNumber:
-    region = _checked_region(region)
+    region = None if region is None else checked_region(region)
     written = text.translate(_INVISIBLE).strip().removeprefix("'")
     is_national = not written.startswith(_PLUS)
     reason = _fault_of_writing(written)
@@ -293,14 +373,6 @@ def _normalize_in_full(text: str, region: str | None) -> PhoneNumber:
     return PhoneNumber(
         e164=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
         country=None if country == _WORLD else country,
-    )
-
-
-def _checked_region(region: str | None) -> str | None:
-    if region is None or region.upper() in phonenumbers.SUPPORTED_REGIONS:
-        return None if region is None else region.upper()
-    raise ValueError(
-        f"{region!r} is no country with phone numbers: write its two letters, such as 'IT' or 'US'"
     )
 
 

@@ -32,6 +32,7 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         "starts_at": definition.starts_at,
         "ends_at": definition.ends_at,
         "when_empty": str(definition.when_empty),
+        "unique_by": None if definition.unique_by is None else str(definition.unique_by),
         "closed_dates": sorted(definition.window.closed_dates) or None,
         "call": {
             "account": definition.account,

@@ -20,6 +20,7 @@ from outdial.domain.campaign import (
     Script,
     WhenEmpty,
 )
+from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
@@ -149,6 +150,7 @@ TOP: Final[Mapping[str, Key]] = {
     "starts_at": Key(check=values.instant),
     "ends_at": Key(check=values.instant),
     "when_empty": Key(check=values.one_of(WhenEmpty)),
+    "unique_by": Key(check=values.one_of(UniqueBy)),
     "closed_dates": Key(check=values.dates),
     "rule": Key(check=_no_rule_yet),
     "unknown_zone": Key(check=_unknown_zone),

@@ -215,6 +215,8 @@ def _change(
         )
     if account_id != existing.account_id:
         _check_no_open_calls(connection, existing, definition.account)
+    if definition.unique_by is not existing.definition.unique_by:
+        _check_no_contacts(connection, existing)
     changes = tuple(describe_changes(existing.definition, definition))
     campaigns.change(connection, existing.id, account_id, definition, database_now(connection))
     _add_caller_numbers(connection, account_id, definition)
@@ -230,6 +232,16 @@ def _check_no_open_calls(connection: sa.Connection, campaign: Campaign, new_acco
         raise NotPossible(
             f"The campaign {name!r} has {open_calls} open call(s) and cannot go over to the account {new_account!r}: "
             f"pause it with `outdial campaign pause {shlex.quote(name)}`, wait until they have ended, and apply the file again."
+        )
+
+
+def _check_no_contacts(connection: sa.Connection, campaign: Campaign) -> None:
+    """Who is there is known by the old rule: under a new one the same person could come in a second time."""
+    campaigns.hold_off_contacts(connection, campaign.id)
+    if campaign_contacts.has_any(connection, campaign.id):
+        raise NotPossible(
+            f"The campaign {campaign.definition.name!r} has contacts, and unique_by cannot be changed any more: "
+            "leave it as it was, or give the file another name."
         )
 
 

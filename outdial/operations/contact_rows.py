@@ -10,30 +10,20 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.contact import UniqueBy, identity_key
 from outdial.domain.phone_numbers import InvalidPhoneNumber, PhoneNumber, normalize
 from outdial.domain.zones import CallingZone, calling_zone_of
-from outdial.operations.delimited_file import Row, UnreadableFile, columns_named
-from outdial.operations.rejections import REJECTION_COLUMNS, Rejection
+from outdial.operations.contact_columns import COLUMNS, Header
+from outdial.operations.contact_times import first_instant, last_instant
+from outdial.operations.delimited_file import Row
+from outdial.operations.rejections import Rejection
 from outdial.storage.new_contacts import NewContact
-
-# In the order in which `ContactRows.read` takes them apart.
-COLUMNS: Final = (
-    "external_contact_id",
-    "phone_number",
-    "email",
-    "name",
-    "language",
-    "time_zone",
-    "priority",
-    "has_prior_consent",
-    "do_not_call",
-)
-REQUIRED: Final = "phone_number"
 
 # In characters; more is a cell that slipped into another column, or a quotation mark that was never closed.
 LONGEST: Final[Mapping[str, int]] = {
@@ -46,9 +36,10 @@ LONGEST: Final[Mapping[str, int]] = {
     "priority": 20,
     "has_prior_consent": 20,
     "do_not_call": 20,
+    "call_after": 40,
+    "call_before": 40,
 }
 _LONGEST_OF_ANY: Final = min(LONGEST.values())
-LONGEST_ATTRIBUTE_NAME: Final = 200
 # Names and values together, in bytes of UTF-8: they go out with every call.
 LARGEST_ATTRIBUTES_BYTES: Final = 8 * 1024
 
@@ -57,9 +48,11 @@ PRIORITIES: Final = range(-1000, 1001)
 WORDS: Final[Mapping[str, bool]] = {
     "": False,
     "0": False,
+    "n": False,
     "no": False,
     "false": False,
     "1": True,
+    "y": True,
     "yes": True,
     "true": True,
     "x": True,
@@ -71,38 +64,30 @@ _PRIORITY: Final = re.compile(r"[+-]?[0-9]{1,5}")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 
 
-class Header:
-    """Which column stands where. Raises UnreadableFile for a header that cannot be right."""
-
-    def __init__(self, row: Row, file_name: str) -> None:
-        self.cells = tuple(row.cells)
-        self.width = len(row.cells)
-        names = [_column_name(cell) for cell in row.cells]
-        fault = _fault_of_header(names, row)
-        if fault is not None:
-            raise UnreadableFile(file_name, fault)
-        # A column that is absent is read from the empty cell that `ContactRows` puts after the last one.
-        self.places = tuple(names.index(column) if column in names else self.width for column in COLUMNS)
-        self.attributes = tuple(
-            (name, place)
-            for place, name in enumerate(names)
-            if name and name not in COLUMNS and name not in REJECTION_COLUMNS
-        )
-        self.unnamed = tuple(place for place, name in enumerate(names) if not name)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """What a campaign asks of its contacts. `countries` empty: any."""
+    """What a campaign asks of its contacts, and how their list is written.
+
+    `countries` empty: any. `region`: where numbers without country code are dialed (ISO 3166 alpha-2); None: such
+    numbers are rejected. `at` (aware UTC): by then a `call_before` has passed; None: it never has.
+    """
 
     default_time_zone: str | None = None
     countries: frozenset[str] = frozenset()
+    unique_by: UniqueBy | None = None
+    region: str | None = None
+    at: datetime | None = None
 
     @classmethod
-    def of(cls, definition: CampaignDefinition) -> RowRules:
+    def of(
+        cls, definition: CampaignDefinition, *, region: str | None = None, at: datetime | None = None
+    ) -> RowRules:
         return cls(
             default_time_zone=definition.default_time_zone,
             countries=frozenset(country.upper() for country in definition.countries),
+            unique_by=definition.unique_by,
+            region=region,
+            at=at,
         )
 
 
@@ -136,23 +121,39 @@ class ContactRows:
         known = self._known(cells)
         if max(map(len, known)) > _LONGEST_OF_ANY:
             _check_lengths(known)
-        external_id, text, email, name, language, time_zone, priority, consent, do_not_call = map(
-            str.strip, known
-        )
+        (
+            external_id,
+            text,
+            email,
+            name,
+            language,
+            time_zone,
+            priority,
+            consent,
+            do_not_call,
+            call_after,
+            call_before,
+        ) = map(str.strip, known)
         number = self._number(text)
+        zone = self._zone(number, time_zone)
+        after, before = (
+            self._times(call_after, call_before, zone) if call_after or call_before else (None, None)
+        )
         return NewContact(
             row.line,
             external_id or None,
-            f"id:{external_id}" if external_id else f"tel:{number.e164}",
+            self._identity_key(external_id, number),
             number.e164,
             email or None,
             name or None,
             _language(language) if language else None,
             self._attributes_json(cells),
             _truth("has_prior_consent", consent) if consent else False,
-            _priority(priority) if priority else 0,
+            _priority(priority) if priority else None,
+            after,
+            before,
             _truth("do_not_call", do_not_call) if do_not_call else False,
-            self._zone(number, time_zone),
+            zone,
         )
 
     def _fitted(self, cells: list[str]) -> list[str]:
@@ -172,7 +173,7 @@ class ContactRows:
 
     def _number(self, text: str) -> PhoneNumber:
         try:
-            number = normalize(text)
+            number = normalize(text, self._rules.region)
         except InvalidPhoneNumber as error:
             raise _Unfit("phone_number", text, error.reason) from error
         countries = self._rules.countries
@@ -192,6 +193,26 @@ class ContactRows:
         except ValueError as error:
             reason = str(error).removeprefix(repr(time_zone)).strip()
             raise _Unfit("time_zone", time_zone, reason) from error
+
+    def _identity_key(self, external_id: str, number: PhoneNumber) -> str:
+        try:
+            return identity_key(self._rules.unique_by, external_id, number.e164)
+        except ValueError as error:
+            raise _Unfit("external_contact_id", external_id, str(error)) from error
+
+    def _times(
+        self, call_after: str, call_before: str, zone: CallingZone
+    ) -> tuple[datetime | None, datetime | None]:
+        after = before = None
+        if call_after:
+            after = _instant("call_after", call_after, first_instant, zone)
+        if call_before:
+            before = _instant("call_before", call_before, last_instant, zone)
+            if self._rules.at is not None and before <= self._rules.at:
+                raise _Unfit("call_before", call_before, "has passed: nobody would be called any more")
+            if after is not None and after >= before:
+                raise _Unfit("call_before", call_before, "is not later than call_after")
+        return after, before
 
     def _attributes_json(self, cells: Sequence[str]) -> str:
         fields: list[str] = []
@@ -222,29 +243,6 @@ class _Unfit(Exception):
         super().__init__(reason)
 
 
-def _column_name(cell: str) -> str:
-    """Ours in any case; all others as they are written, for scripts name them so."""
-    name = cell.strip()
-    return name.lower() if name.lower() in COLUMNS else name
-
-
-def _fault_of_header(names: Sequence[str], row: Row) -> str | None:
-    if row.fault is not None:
-        return f"cannot be imported: its header, line {row.line}, {row.fault}"
-    found = f"found are {columns_named(row.cells)}"
-    if REQUIRED not in names:
-        return f"has no column {REQUIRED}: name it so in the first line ({found})"
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        return f"has the column {twice[0]!r} more than once: keep one ({found})"
-    long = [name for name in names if len(name) > LONGEST_ATTRIBUTE_NAME]
-    if long:
-        return (
-            f"has a column name of {len(long[0])} characters: {LONGEST_ATTRIBUTE_NAME} is the limit ({found})"
-        )
-    return None
-
-
 def _check_lengths(known: Sequence[str]) -> None:
     for column, value in zip(COLUMNS, known, strict=True):
         if len(value) > LONGEST[column]:
@@ -264,6 +262,15 @@ def _priority(text: str) -> int:
         limits = f"from {PRIORITIES[0]} to {PRIORITIES[-1]}"
         raise _Unfit("priority", text, f"is no priority: write a whole number {limits}, or nothing for 0")
     return int(text)
+
+
+def _instant(
+    column: str, text: str, reading: Callable[[str, tuple[str, ...]], datetime], zone: CallingZone
+) -> datetime:
+    try:
+        return reading(text, zone.time_zones)
+    except ValueError as error:
+        raise _Unfit(column, text, str(error)) from error
 
 
 def _truth(column: str, text: str) -> bool:

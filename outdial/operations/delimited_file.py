@@ -9,12 +9,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from outdial.domain.errors import UserError
+from outdial.operations.text_encoding import CHUNK_BYTES, REPLACED, UTF_16, Encoding, encoding_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -22,14 +26,16 @@ if TYPE_CHECKING:
 DELIMITERS: Final = (",", ";", "\t")
 # In characters. A quotation mark that nobody closes swallows what follows up to here.
 LONGEST_ROW: Final = 128 * 1024
-CHUNK_BYTES: Final = 256 * 1024
+# A NUL byte or two are a damaged row; with more than this share of them, the first bytes are no text at all.
+LOOKED_AT_BYTES: Final = 4096
+NULS_IN_TEXT: Final = 0.05
 
 # What people pick by mistake, by its first bytes, and what to do about it.
 OTHER_FORMATS: Final[Mapping[bytes, str]] = {
     b"PK\x03\x04": "is a workbook or an archive: save the sheet as CSV (UTF-8) and import that",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save the sheet as CSV (UTF-8) and import that",
-    b"\xff\xfe": "is in UTF-16: save it as CSV (UTF-8) and import that",
-    b"\xfe\xff": "is in UTF-16: save it as CSV (UTF-8) and import that",
+    b"\xff\xfe\0\0": "is in UTF-32: save it as CSV (UTF-8) and import that",
+    b"\0\0\xfe\xff": "is in UTF-32: save it as CSV (UTF-8) and import that",
     b"\x1f\x8b": "is compressed with gzip: unpack it and import what is inside",
     b"%PDF": "is a PDF: save the list as CSV (UTF-8) and import that",
 }
@@ -56,16 +62,25 @@ class Row(NamedTuple):
 class DelimitedFile:
     """An open file. `first` is its first row, mostly the header; `rows` are those after it, and can be read once."""
 
-    def __init__(self, file: BinaryIO, name: str, size_bytes: int | None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        size_bytes: int | None,
+        change: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.name = name
         self.size_bytes = size_bytes
+        self._change = change
         self._source = _Source(file)
         buffer = io.BufferedReader(self._source, CHUNK_BYTES)
-        self._refuse_other_formats(buffer.peek(4))
-        # Bytes that are no UTF-8 come through as marks, for which the lines are searched.
-        text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        self._lines = _Lines(text, name)
-        delimiter = _delimiter_of(self._lines.first_with_text())
+        beginning = buffer.peek(LOOKED_AT_BYTES)
+        self._refuse_other_formats(beginning)
+        self.encoding = encoding_of(file, beginning)
+        self._refuse_what_is_no_text(beginning)
+        text = io.TextIOWrapper(buffer, encoding=self.encoding.codec, errors=self.encoding.errors, newline="")
+        self._lines = _Lines(text, name, self.encoding)
+        delimiter = self._lines.delimiter_by_mark() or _delimiter_of(self._lines.first_with_text())
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
         self._rows = self._read()
         first = next(self._rows, None)
@@ -81,6 +96,13 @@ class DelimitedFile:
     def checksum(self) -> str:
         """The SHA-256 of what has been read: of the file, once `rows` has ended."""
         return self._source.digest.hexdigest()
+
+    def what_changed(self) -> str | None:
+        """What has happened to the file since it was opened ("was changed"): then half of it may be old, half new.
+
+        None: nothing that shows; of a pipe nothing ever does.
+        """
+        return self._change()
 
     def rows(self) -> Iterator[Row]:
         return self._rows
@@ -107,6 +129,11 @@ class DelimitedFile:
             if beginning.startswith(magic):
                 raise UnreadableFile(self.name, reason)
 
+    def _refuse_what_is_no_text(self, beginning: bytes) -> None:
+        looked_at = beginning[:LOOKED_AT_BYTES]
+        if self.encoding is not UTF_16 and looked_at.count(0) > NULS_IN_TEXT * len(looked_at):
+            raise UnreadableFile(self.name, "is no text: save the list as CSV (UTF-8) and import that")
+
 
 @contextmanager
 def open_delimited(path: Path) -> Iterator[DelimitedFile]:
@@ -116,12 +143,43 @@ def open_delimited(path: Path) -> Iterator[DelimitedFile]:
     except OSError as error:
         raise UnreadableFile(str(path), _cannot_be_read(error)) from error
     with file:
-        size = path.stat().st_size if path.is_file() else None
+        seen = _Seen(path, os.fstat(file.fileno()))
         try:
-            opened = DelimitedFile(file, str(path), size)
+            opened = DelimitedFile(file, str(path), seen.size_bytes, lambda: seen.change(file))
         except OSError as error:
             raise UnreadableFile(str(path), _cannot_be_read(error)) from error
         yield opened
+
+
+class _Seen(NamedTuple):
+    """A file as it was when it was opened."""
+
+    path: Path
+    before: os.stat_result
+
+    @property
+    def is_regular(self) -> bool:
+        return stat.S_ISREG(self.before.st_mode)
+
+    @property
+    def size_bytes(self) -> int | None:
+        return self.before.st_size if self.is_regular else None
+
+    def change(self, file: BinaryIO) -> str | None:
+        if not self.is_regular:
+            return None
+        after = os.fstat(file.fileno())
+        if (self.before.st_size, self.before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            return "was changed"
+        try:
+            now = self.path.stat()
+        except OSError:
+            return "was removed"
+        is_same = (now.st_dev, now.st_ino) == (after.st_dev, after.st_ino)
+        return None if is_same else "was replaced by another file"
+
+
+_DELIMITER_MARK: Final = re.compile(r'"?sep=([,;|:\t])"?\s*', re.IGNORECASE)
 
 
 class _TooLong(csv.Error):
@@ -131,11 +189,12 @@ class _TooLong(csv.Error):
 class _Lines:
     """The physical lines, as the csv module takes them, with what is wrong in those of the row being read."""
 
-    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+    def __init__(self, text: io.TextIOWrapper, name: str, encoding: Encoding) -> None:
         self.count = 0
         self.fault: str | None = None
         self._readline = text.readline
         self._name = name
+        self._encoding = encoding
         self._left = LONGEST_ROW
         self._kept: list[str] = []
 
@@ -151,7 +210,7 @@ class _Lines:
             self._give_up(line)
         self.count += 1
         if not line.isascii() or "\0" in line:
-            self.fault = _fault_of_text(line) or self.fault
+            self.fault = _fault_of_text(line, self._encoding) or self.fault
         return line
 
     def begin_row(self) -> None:
@@ -160,11 +219,20 @@ class _Lines:
 
     def first_with_text(self) -> str:
         """The first line that is not blank, left to be read again."""
-        while (line := self._read(LONGEST_ROW)) and not line.strip():
+        while (line := self._kept.pop() if self._kept else self._read(LONGEST_ROW)) and not line.strip():
             self.count += 1
         if line:
             self._kept.append(line)
         return line
+
+    def delimiter_by_mark(self) -> str | None:
+        """What a first line such as `sep=;` says, which Excel writes and reads, and which is no row."""
+        mark = _DELIMITER_MARK.fullmatch(self.first_with_text())
+        if mark is None:
+            return None
+        self._kept.pop()
+        self.count += 1
+        return mark[1]
 
     def _give_up(self, line: str) -> None:
         if len(line) < LONGEST_ROW:
@@ -215,13 +283,15 @@ def _count_cells(line: str, delimiter: str) -> int:
         return 0
 
 
-def _fault_of_text(line: str) -> str | None:
+def _fault_of_text(line: str, encoding: Encoding) -> str | None:
     if "\0" in line:
         return "holds a NUL byte: the file is damaged here, or is no text"
+    if encoding is UTF_16 and REPLACED in line:
+        return "is not UTF-16: the file is damaged here, or was cut off"
     try:
         line.encode()
     except UnicodeEncodeError:
-        return "is not UTF-8: save the file as CSV (UTF-8) and import it again"
+        return f"is not {encoding.name}: save the file as CSV (UTF-8) and import it again"
     return None
 
 

@@ -136,6 +136,12 @@ def import_file(
                 listeners.progress(
                     Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
                 )
+        change = file.what_changed()
+        if change is not None:
+            raise UserError(
+                f"{file.name} {change} while it was read: {counts.added} numbers of it are excluded now, and others may "
+                "be missing: import the finished file again."
+            )
         return counts
 
 

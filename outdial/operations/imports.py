@@ -1,7 +1,8 @@
-"""Contacts come into a campaign: a batch in the caller's transaction, or a whole file in many short ones.
+"""A whole file of contacts comes into a campaign, in many short transactions, and leaves a record of itself.
 
 Every contact comes in once, however often and by whomever its file is imported; one who must not be called comes in
-as `excluded`, so that the list is accounted for to the last row.
+as `excluded`, so that the list is accounted for to the last row. An import that stops midway keeps what it has brought,
+marked as its own: it can be run again, and it can be taken back.
 """
 
 from __future__ import annotations
@@ -16,48 +17,67 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.campaign import CampaignStatus
-from outdial.domain.contact import ContactState, Stage
+from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CampaignId
-from outdial.operations.contact_rows import ContactRows, Header, RowRules
+from outdial.domain.phone_numbers import checked_region
+from outdial.operations.adding_contacts import (
+    TAKES_CONTACTS,
+    Added,
+    CampaignClosed,
+    DuplicateContact,
+    add_contacts,
+    preview,
+    receive,
+)
+from outdial.operations.contact_columns import Header
+from outdial.operations.contact_rows import ContactRows, RowRules
 from outdial.operations.delimited_file import DelimitedFile, Row, open_delimited
 from outdial.operations.import_listeners import NOBODY, Listeners, Progress
 from outdial.operations.read_ahead import read_ahead
 from outdial.operations.rejections import Rejection
-from outdial.storage import buckets, calling_zones, campaigns, excluded_contacts, imports, new_contacts
+from outdial.operations.text_encoding import WINDOWS_1252
+from outdial.storage import campaigns, imports
 from outdial.storage.campaigns import Campaign
-from outdial.storage.database import Database, database_now, wake_schedulers
+from outdial.storage.database import Database, database_now
 from outdial.storage.new_contacts import NewContact, Origin
 
 BATCH_ROWS: Final = 4000
 
-TAKES_CONTACTS: Final = frozenset(CampaignStatus) - {CampaignStatus.COMPLETED, CampaignStatus.CANCELED}
 
+class ImportStopped(UserError):
+    """An import ended before its file did, or cannot be trusted. What it brought stays, marked with its id.
 
-class CampaignClosed(UserError):
-    """A campaign that is over takes no contacts."""
+    `import_id` None: a dry run, which brought nothing.
+    """
 
-    def __init__(self, name: str, status: CampaignStatus) -> None:
-        self.name = name
-        self.status = status
-        super().__init__(
-            f"The campaign {name!r} is {status} and takes no more contacts: create another one with "
-            "`outdial campaign apply FILE.toml` under a new name, and import them there."
-        )
+    def __init__(self, import_id: int | None, counts: Counts, reason: str) -> None:
+        self.import_id = import_id
+        self.counts = counts
+        self.reason = reason
+        if import_id is None:
+            message = f"{reason}. This was a dry run: nothing has been written."
+        else:
+            message = (
+                f"{reason}. Import {import_id} has brought {counts.accepted} contacts and updated {counts.updated}: "
+                "import the right file again (nobody comes in twice), or take back what it brought with "
+                f"`outdial contacts withdraw --import {import_id}`."
+            )
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """What became of a batch: each of its contacts counts in exactly one field.
+class ImportOptions:
+    """How a list is read. `columns`: those that a person named, by ours. `region`: see `RowRules`.
 
-    `repeated` came earlier in the same import, `already_there` before it; both are left as they were.
+    With `dry_run` everything is found out and nothing written; the identities of all rows are then kept in memory, some
+    hundred megabytes for a million of them, as they are for updates.
     """
 
-    pending: int = 0
-    excluded: int = 0
-    already_there: int = 0
-    repeated: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    region: str | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.SKIP
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +87,7 @@ class Counts:
     rows: int = 0
     pending: int = 0
     excluded: int = 0
+    updated: int = 0
     already_there: int = 0
     repeated: int = 0
     rejected: int = 0
@@ -83,57 +104,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    import_id: int
+    """`import_id` None: a dry run. `notes` are sentences on how the file was read, where that is not plain."""
+
+    import_id: int | None
     counts: Counts
     checksum: str
-
-
-def add_contacts(
-    connection: sa.Connection, campaign_id: CampaignId, new: Sequence[NewContact], origin: Origin
-) -> Added:
-    """Bring contacts into a campaign, in the caller's transaction; pending ones are due at once.
-
-    Raises CampaignClosed, and NotFound for a campaign that does not exist.
-    """
-    receiver = new_contacts.lock_receiver(connection, campaign_id)
-    if receiver is None:
-        raise NotFound("campaign", str(campaign_id))
-    if receiver.status not in TAKES_CONTACTS:
-        raise CampaignClosed(receiver.name, receiver.status)
-    if not new:
-        return Added()
-    at = database_now(connection)
-    # By identity: few zones stand in many contacts, and hashing each one takes as long as reading its row.
-    zones = {id(contact.calling_zone): contact.calling_zone for contact in new}
-    ids = calling_zones.ensure(connection, zones.values())
-    id_of = {place: ids[zone.key] for place, zone in zones.items()}
-    excluded = excluded_contacts.numbers_among(
-        connection, {contact.phone_number for contact in new}, campaign_id, at
-    )
-    inserted = new_contacts.insert(
-        connection,
-        campaign_id,
-        new,
-        [id_of[id(contact.calling_zone)] for contact in new],
-        [_final_reason(contact, excluded) for contact in new],
-        origin,
-        at,
-    )
-    waiting = [group for group in inserted if group[2] is ContactState.PENDING]
-    buckets.add_due(
-        connection, [(campaign_id, zone, priority, Stage.FIRST, at) for zone, priority, _ in waiting]
-    )
-    if waiting and receiver.status is CampaignStatus.RUNNING:
-        wake_schedulers(connection)
-    pending = sum(inserted[group] for group in waiting)
-    total = inserted.total()
-    repeated = _count_repeated(connection, campaign_id, new, origin, total)
-    return Added(
-        pending=pending,
-        excluded=total - pending,
-        repeated=repeated,
-        already_there=len(new) - total - repeated,
-    )
+    notes: tuple[str, ...] = ()
 
 
 def import_file(
@@ -142,37 +118,58 @@ def import_file(
     campaign_name: str,
     *,
     imported_by: str | None = None,
+    options: ImportOptions = ImportOptions(),
     listeners: Listeners = NOBODY,
     batch_rows: int = BATCH_ROWS,
 ) -> Imported:
     """Bring the contacts of a CSV file into a campaign, batch by batch. Interrupted, it can simply be run again.
 
-    Raises NotFound, CampaignClosed and UnreadableFile; a row that is wrong is no error but a rejection.
+    Raises NotFound, CampaignClosed, UnreadableFile, and ImportStopped for a file that changes while it is read or has a
+    duplicate where that is an error. A row that is wrong is no error but a rejection.
     """
+    region = None if options.region is None else checked_region(options.region)
     with open_delimited(path) as file:
-        header = Header(file.first, str(path))
-        campaign = database.run(_receiving, campaign_name)
-        rows = ContactRows(header, RowRules.of(campaign.definition))
+        header = Header(file.first, str(path), options.columns)
+        campaign, at = database.run(_receiving, campaign_name)
+        rows = ContactRows(header, RowRules.of(campaign.definition, region=region, at=at))
         listeners.header(header.cells)
-        started = database.run(_begin, campaign.id, path.name, imported_by)
-        counts = Counts()
-        with read_ahead(_batches(file, rows, batch_rows)) as batches:
-            for batch in batches:
-                counts = database.run(_write, started, batch, counts)
-                for rejection in batch.rejections:
-                    listeners.rejection(rejection)
-                listeners.progress(
-                    Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
-                )
-        database.run(_finish, started, counts, file.checksum)
-        return Imported(import_id=started.import_id, counts=counts, checksum=file.checksum)
+        batches = _Batches(database, campaign, options, at)
+        if not options.dry_run:
+            batches.import_id = database.run(_begin, campaign.id, path.name, imported_by)
+        try:
+            _bring(batches, file, rows, listeners, batch_rows)
+        except UserError as error:
+            problem = error.reason if isinstance(error, ImportStopped) else str(error)
+            database.run(_finish, batches.import_id, batches.counts, None, problem)
+            raise
+        database.run(_finish, batches.import_id, batches.counts, file.checksum, None)
+        return Imported(
+            import_id=batches.import_id,
+            counts=batches.counts,
+            checksum=file.checksum,
+            notes=_notes(file, header),
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Started:
-    campaign_id: CampaignId
-    import_id: int
-    at: datetime
+def _bring(
+    batches: _Batches, file: DelimitedFile, rows: ContactRows, listeners: Listeners, batch_rows: int
+) -> None:
+    with read_ahead(_read_batches(file, rows, batch_rows)) as upcoming:
+        for batch in upcoming:
+            try:
+                batches.write(batch)
+            except DuplicateContact as error:
+                reason = f"{file.name}, {error}; nothing of its batch was taken"
+                raise ImportStopped(batches.import_id, batches.counts, reason) from error
+            for rejection in batch.rejections:
+                listeners.rejection(rejection)
+            listeners.progress(
+                Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=batches.counts.rows)
+            )
+    change = file.what_changed()
+    if change is not None:
+        reason = f"{file.name} {change} while it was read: what came in may be incomplete, or of two lists"
+        raise ImportStopped(batches.import_id, batches.counts, reason)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,24 +179,73 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-def _receiving(connection: sa.Connection, name: str) -> Campaign:
+class _Batches:
+    """Writes batch after batch, or finds out what that would do, and counts."""
+
+    def __init__(self, database: Database, campaign: Campaign, options: ImportOptions, at: datetime) -> None:
+        self.counts = Counts()
+        self.import_id: int | None = None
+        self._database = database
+        self._campaign = campaign
+        self._options = options
+        self._at = at
+        self._seen: set[str] = set()
+        self._remembers = options.dry_run or options.on_duplicate is OnDuplicate.UPDATE
+
+    def write(self, batch: _Batch) -> None:
+        self.counts = self._database.run(self._look if self._options.dry_run else self._add, batch)
+        # Only now: a transaction that failed is run again.
+        if self._remembers:
+            self._seen.update(contact.identity_key for contact in batch.contacts)
+
+    def _look(self, connection: sa.Connection, batch: _Batch) -> Counts:
+        added = preview(
+            connection,
+            self._campaign.id,
+            batch.contacts,
+            on_duplicate=self._options.on_duplicate,
+            seen=self._seen,
+        )
+        return self.counts.and_batch(added, len(batch.rejections))
+
+    def _add(self, connection: sa.Connection, batch: _Batch) -> Counts:
+        assert self.import_id is not None
+        name = self._campaign.definition.name
+        if receive(connection, self._campaign.id).unique_by is not self._campaign.definition.unique_by:
+            raise UserError(
+                f"unique_by of the campaign {name!r} was changed at this very moment: import again."
+            )
+        added = add_contacts(
+            connection,
+            self._campaign.id,
+            batch.contacts,
+            Origin(consent_at=self._at, consent_source="import", import_id=self.import_id),
+            on_duplicate=self._options.on_duplicate,
+            seen=self._seen,
+        )
+        counts = self.counts.and_batch(added, len(batch.rejections))
+        if not imports.write_counts(connection, self.import_id, asdict(counts)):
+            raise UserError(f"Import {self.import_id} was taken back while it ran: it brings nobody more.")
+        return counts
+
+
+def _receiving(connection: sa.Connection, name: str) -> tuple[Campaign, datetime]:
     campaign = campaigns.by_name(connection, name)
     if campaign is None:
         raise NotFound("campaign", name, "`outdial campaign list` shows those that there are.")
     if campaign.status not in TAKES_CONTACTS:
         raise CampaignClosed(name, campaign.status)
-    return campaign
+    return campaign, database_now(connection)
 
 
 def _begin(
     connection: sa.Connection, campaign_id: CampaignId, file_name: str, imported_by: str | None
-) -> _Started:
+) -> int:
     at = database_now(connection)
-    import_id = imports.begin(connection, campaign_id, file_name=file_name, imported_by=imported_by, at=at)
-    return _Started(campaign_id=campaign_id, import_id=import_id, at=at)
+    return imports.begin(connection, campaign_id, file_name=file_name, imported_by=imported_by, at=at)
 
 
-def _batches(file: DelimitedFile, rows: ContactRows, size: int) -> Iterator[_Batch]:
+def _read_batches(file: DelimitedFile, rows: ContactRows, size: int) -> Iterator[_Batch]:
     remaining = file.rows()
     while chunk := list(islice(remaining, size)):
         yield _read(chunk, rows, file)
@@ -216,38 +262,22 @@ def _read(chunk: Sequence[Row], rows: ContactRows, file: DelimitedFile) -> _Batc
     return batch
 
 
-def _write(connection: sa.Connection, started: _Started, batch: _Batch, before: Counts) -> Counts:
-    origin = Origin(consent_at=started.at, consent_source="import", import_id=started.import_id)
-    added = add_contacts(connection, started.campaign_id, batch.contacts, origin)
-    counts = before.and_batch(added, len(batch.rejections))
-    imports.write_counts(connection, started.import_id, _stored(counts))
-    return counts
-
-
-def _finish(connection: sa.Connection, started: _Started, counts: Counts, checksum: str) -> None:
-    at = database_now(connection)
-    imports.finish(connection, started.import_id, _stored(counts), checksum=checksum, at=at)
-
-
-def _stored(counts: Counts) -> Mapping[str, int]:
-    return asdict(counts)
-
-
-def _final_reason(contact: NewContact, excluded: frozenset[str]) -> str | None:
-    if contact.do_not_call:
-        return "do_not_call"
-    return "exclusion_list" if contact.phone_number in excluded else None
-
-
-def _count_repeated(
+def _finish(
     connection: sa.Connection,
-    campaign_id: CampaignId,
-    new: Sequence[NewContact],
-    origin: Origin,
-    inserted: int,
-) -> int:
-    """Asked only where somebody was there already."""
-    if inserted == len(new) or origin.import_id is None:
-        return 0
-    keys = [contact.identity_key for contact in new]
-    return new_contacts.count_of_import(connection, campaign_id, origin.import_id, keys) - inserted
+    import_id: int | None,
+    counts: Counts,
+    checksum: str | None,
+    problem: str | None,
+) -> None:
+    if import_id is not None:
+        at = database_now(connection)
+        imports.finish(connection, import_id, asdict(counts), checksum=checksum, problem=problem, at=at)
+
+
+def _notes(file: DelimitedFile, header: Header) -> tuple[str, ...]:
+    notes = [f"The column {name!r} was read as {column}." for column, name in header.renamed.items()]
+    if file.encoding is WINDOWS_1252:
+        notes.append(
+            f"The file is not UTF-8 and was read as {WINDOWS_1252.name}: look whether names with accents came in right."
+        )
+    return tuple(notes)

@@ -15,7 +15,7 @@ from outdial.storage.tables import calling_zones
 def ensure(connection: sa.Connection, zones: Iterable[CallingZone]) -> dict[str, CallingZoneId]:
     """The ids of `zones` by their key, with rows made for those that have none."""
     wanted = {zone.key: zone for zone in zones}
-    known = _ids(connection, wanted)
+    known = ids(connection, wanted)
     missing = [zone for key, zone in sorted(wanted.items()) if key not in known]
     if not missing:
         return known
@@ -32,7 +32,13 @@ def ensure(connection: sa.Connection, zones: Iterable[CallingZone]) -> dict[str,
             for zone in missing
         ],
     )
-    return _ids(connection, wanted)
+    return ids(connection, wanted)
+
+
+def ids(connection: sa.Connection, keys: Iterable[str]) -> dict[str, CallingZoneId]:
+    """The ids of those of the zones, by their keys, that have a row."""
+    query = sa.select(calling_zones.c.key, calling_zones.c.id).where(calling_zones.c.key.in_(tuple(keys)))
+    return {key: CallingZoneId(zone_id) for key, zone_id in connection.execute(query)}
 
 
 def load(connection: sa.Connection, ids: Iterable[CallingZoneId]) -> dict[CallingZoneId, CallingZone]:
@@ -43,8 +49,3 @@ def load(connection: sa.Connection, ids: Iterable[CallingZoneId]) -> dict[Callin
         )
         for row in connection.execute(query).mappings()
     }
-
-
-def _ids(connection: sa.Connection, keys: Iterable[str]) -> dict[str, CallingZoneId]:
-    query = sa.select(calling_zones.c.key, calling_zones.c.id).where(calling_zones.c.key.in_(tuple(keys)))
-    return {key: CallingZoneId(zone_id) for key, zone_id in connection.execute(query)}

@@ -20,7 +20,7 @@ from outdial.domain.campaign import (
     Script,
     WhenEmpty,
 )
-from outdial.domain.contact import ContactState
+from outdial.domain.contact import ContactState, UniqueBy
 from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
@@ -101,6 +101,11 @@ def by_name(
         query = query.with_for_update(of=campaigns, key_share=True)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else _campaign(row)
+
+
+def hold_off_contacts(connection: sa.Connection, campaign_id: CampaignId) -> None:
+    """Nobody comes into the campaign until this transaction ends; who is on the way in has come before."""
+    connection.execute(sa.select(campaigns.c.id).where(campaigns.c.id == campaign_id).with_for_update()).all()
 
 
 def all_campaigns(connection: sa.Connection) -> list[Campaign]:
@@ -292,6 +297,7 @@ def to_columns(definition: CampaignDefinition) -> dict[str, Any]:
         "starts_at": definition.starts_at,
         "ends_at": definition.ends_at,
         "when_empty": definition.when_empty,
+        "unique_by": definition.unique_by,
         "caller_numbers": list(definition.caller_numbers),
         "call_options": {
             "ring_timeout_seconds": call.ring_timeout_seconds,
@@ -339,6 +345,7 @@ def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> Campai
         starts_at=row["starts_at"],
         ends_at=row["ends_at"],
         when_empty=WhenEmpty(row["when_empty"]),
+        unique_by=None if row["unique_by"] is None else UniqueBy(row["unique_by"]),
         caller_numbers=tuple(row["caller_numbers"]),
         call=CallOptions(**{**call, "machine": MachinePolicy(call["machine"])}),
         window=CallingWindow(

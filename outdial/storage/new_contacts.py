@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.campaign import CampaignStatus
-from outdial.domain.contact import ContactState, Stage
+from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
 from outdial.storage.contacts import PENDING
@@ -24,9 +24,10 @@ from outdial.storage.types import BigId, Instant, Json
 
 # A tuple and not one of our records: an import makes a million of them, and hands them on by column.
 class NewContact(NamedTuple):
-    """A contact as it comes in, normalized. `identity_key`: by it a contact is the same on a second import.
+    """A contact as it comes in, normalized. `identity_key` is as of `domain.contact`; instants are aware UTC.
 
-    `import_line` is None for what comes from no file; `attributes_json` is the text of an object.
+    `import_line` is None for what comes from no file; `attributes_json` is the text of an object. `priority` None: as it
+    was, and 0 for who is new.
     """
 
     import_line: int | None
@@ -38,7 +39,9 @@ class NewContact(NamedTuple):
     language: str | None
     attributes_json: str
     has_prior_consent: bool
-    priority: int
+    priority: int | None
+    call_after: datetime | None
+    call_before: datetime | None
     do_not_call: bool
     calling_zone: CallingZone
 
@@ -58,24 +61,28 @@ class Receiver:
 
     name: str
     status: CampaignStatus
+    unique_by: UniqueBy | None
 
 
 # Calling zone, priority and state of contacts that are alike for their bucket.
 Group = tuple[CallingZoneId, int, ContactState]
 
 
-def lock_receiver(connection: sa.Connection, campaign_id: CampaignId) -> Receiver | None:
-    """The campaign as it is now, kept from being completed until this transaction ends.
+def receiver(connection: sa.Connection, campaign_id: CampaignId, *, lock: bool = False) -> Receiver | None:
+    """The campaign as it is now; locked, it is kept from being completed until this transaction ends.
 
     The weakest of the locks: batches do not wait for each other, nor does a pause wait for them.
     """
-    query = (
-        sa.select(campaigns.c.name, campaigns.c.status)
-        .where(campaigns.c.id == campaign_id)
-        .with_for_update(read=True, key_share=True)
+    query = sa.select(campaigns.c.name, campaigns.c.status, campaigns.c.unique_by).where(
+        campaigns.c.id == campaign_id
     )
+    if lock:
+        query = query.with_for_update(read=True, key_share=True)
     row = connection.execute(query).one_or_none()
-    return None if row is None else Receiver(name=row.name, status=CampaignStatus(row.status))
+    if row is None:
+        return None
+    unique_by = None if row.unique_by is None else UniqueBy(row.unique_by)
+    return Receiver(name=row.name, status=CampaignStatus(row.status), unique_by=unique_by)
 
 
 def insert(
@@ -87,7 +94,7 @@ def insert(
     origin: Origin,
     at: datetime,
 ) -> Counter[Group]:
-    """Insert contacts, of whom those with a final reason are excluded and all others pending and due at `at`.
+    """Insert contacts, of whom those with a final reason are excluded and all others pending, due at `at` or later.
 
     `zone_ids` and `final_reasons` go with `new`, one for each. Who is there already stays untouched, and of two with
     the same identity the first is inserted.
@@ -140,6 +147,8 @@ GIVEN: Final[Types] = {
     "attributes": sa.Text,
     "has_consent": sa.Boolean,
     "priority": sa.Integer,
+    "call_after": Instant,
+    "call_before": Instant,
     "calling_zone_id": BigId,
     "final_reason": sa.Text,
 }
@@ -151,8 +160,8 @@ staging: Final = sa.table("outdial_incoming", *(sa.column(name, kind) for name, 
 CREATE_STAGING: Final = (
     f"DROP TABLE IF EXISTS pg_temp.{staging.name}; CREATE TEMPORARY TABLE {staging.name} ("
     "import_line integer, external_contact_id text, identity_key text, phone_number text, email text, name text, "
-    "language text, attributes text, has_consent boolean, priority integer, calling_zone_id bigint, "
-    "final_reason text) ON COMMIT DROP"
+    "language text, attributes text, has_consent boolean, priority integer, "
+    "call_after timestamptz, call_before timestamptz, calling_zone_id bigint, final_reason text) ON COMMIT DROP"
 )
 
 # The same for all of a batch.
@@ -172,15 +181,17 @@ def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
     shared = {name: _bound(dialect, name, kind) for name, kind in SHARED.items()}
     is_pending = rows.final_reason.is_(None)
     has_consent = rows.has_consent == sa.true()
+    first_due = sa.case((rows.call_after > shared["at"], rows.call_after), else_=shared["at"])
     attributes = rows.attributes
     columns: dict[str, sa.ColumnElement[Any]] = {
-        **{name: rows[name] for name in GIVEN if name not in {"attributes", "has_consent"}},
+        **{name: rows[name] for name in GIVEN if name not in {"attributes", "has_consent", "priority"}},
+        "priority": sa.func.coalesce(rows.priority, 0),
         "attributes": sa.type_coerce(attributes, Json) if dialect == "sqlite" else sa.cast(attributes, Json),
         "state": sa.case((is_pending, PENDING), else_=sa.literal_column(f"'{ContactState.EXCLUDED}'")),
         "campaign_id": shared["campaign_id"],
         "import_id": shared["import_id"],
         "stage": sa.literal_column(str(int(Stage.FIRST))),
-        "next_attempt_at": sa.case((is_pending, shared["at"])),
+        "next_attempt_at": sa.case((is_pending, first_due)),
         "consent_at": sa.case((has_consent, shared["consent_at"])),
         "consent_kind": sa.case((has_consent, sa.literal_column("'prior'"))),
         "consent_source": sa.case((has_consent, shared["consent_source"])),

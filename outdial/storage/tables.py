@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass
 from outdial.domain.campaign import CampaignStatus, Purpose, WhenEmpty
-from outdial.domain.contact import ContactState, Stage
+from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.settle import Outcome
 from outdial.storage.types import BigId, Instant, Json
 
@@ -114,6 +114,8 @@ campaigns = sa.Table(
     sa.Column("starts_at", Instant),
     sa.Column("ends_at", Instant),
     sa.Column("when_empty", sa.Text, nullable=False),
+    # Null: the external id of a contact, and its number where it has none.
+    sa.Column("unique_by", sa.Text),
     sa.Column("max_concurrent_calls", sa.Integer),
     sa.Column("weight", sa.Float, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
@@ -126,6 +128,7 @@ campaigns = sa.Table(
     _one_of("status", CampaignStatus),
     _one_of("purpose", Purpose),
     _one_of("when_empty", WhenEmpty),
+    _one_of("unique_by", UniqueBy),
     sa.CheckConstraint("weight > 0", name="weight_positive"),
     sa.Index("ix_campaigns_account_id_status", "account_id", "status"),
 )
@@ -154,6 +157,14 @@ imports = sa.Table(
     _created_at(),
     sa.Column("finished_at", Instant),
     sa.Column("counts", Json, nullable=False, server_default="{}"),
+    # Why what came in may not be what was meant: the file changed while it was read, a contact was there already.
+    sa.Column("problem", sa.Text),
+    sa.Column("withdrawn_at", Instant),
+    sa.Column("withdrawn_by", sa.Text),
+    # The contacts that it brought have ids after the one and up to the other, so that no index over all contacts has
+    # to be written along with every call only to find them again.
+    sa.Column("after_contact_id", BigId, nullable=False, server_default="0"),
+    sa.Column("last_contact_id", BigId),
 )
 
 contacts = sa.Table(
@@ -164,7 +175,7 @@ contacts = sa.Table(
     sa.Column("import_id", BigId, sa.ForeignKey("imports.id")),
     sa.Column("import_line", sa.Integer),
     sa.Column("external_contact_id", sa.Text),
-    # What makes a contact the same on a second import: its external id, else its number.
+    # What makes a contact the same on a second import, made as the campaign's `unique_by` says.
     sa.Column("identity_key", sa.Text, nullable=False),
     sa.Column("phone_number", sa.Text, nullable=False),
     sa.Column("email", sa.Text),

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from outdial.cli.contacts import app as contacts_app
 from outdial.cli.exclusions import app as exclusions_app
+from outdial.domain.errors import UserError
 from tests.support.world import World, number
 
 
@@ -75,3 +76,72 @@ def test_a_register_is_imported(file: Path) -> None:
     file.write_text(f"{number(1)}\n{number(2)}\n")
     answer = json.loads(exclusions("import", file, "--json").stdout)
     assert (answer["rows"], answer["newly_excluded"]) == (2, 2)
+
+
+@pytest.mark.usefixtures("world")
+def test_a_list_with_columns_of_its_own_is_tried_imported_looked_at_and_taken_back(file: Path) -> None:
+    file.write_text(f"Nome;Cellulare\nAda;347 0000001\nBob;{number(2)}\nEva;12\n")
+    mine = ("import", file, "--campaign", "survey", "--region", "IT", "--map", "phone_number=Cellulare")
+    tried = contacts(*mine, "--dry-run")
+    assert tried.exit_code == 0
+    assert "nothing has been written" in tried.stdout
+    assert json.loads(contacts("list", "--campaign", "survey", "--json").stdout) == []
+    done = json.loads(contacts(*mine, "--map", "name=Nome", "--json").stdout)
+    assert (done["accepted"], done["rejected"]) == (2, 1)
+    shown = json.loads(contacts("list", "--campaign", "survey", "--import", done["import"], "--json").stdout)
+    assert [one["name"] for one in shown] == ["Ada", "Bob"]
+    [record] = json.loads(contacts("imports", "--json").stdout)
+    assert (record["id"], record["file"], record["counts"]["pending"]) == (done["import"], "list.csv", 2)
+    assert "list.csv" in contacts("imports").stdout
+    back = json.loads(contacts("withdraw", "--import", done["import"], "--json").stdout)
+    assert back == {"waiting": 2, "in_progress": 0, "final": 0}
+    listed = contacts("list", "--campaign", "survey", "--state", "withdrawn").stdout
+    assert listed.count("withdrawn by hand") == 2
+
+
+@pytest.mark.usefixtures("world")
+def test_one_contact_is_added_and_taken_out() -> None:
+    add = (
+        "add",
+        "347 0000001",
+        "--campaign",
+        "survey",
+        "--region",
+        "IT",
+        "--name",
+        "Ada",
+        "--attribute",
+        "city=Rome",
+    )
+    assert "waits to be called" in contacts(*add).stdout
+    assert "as it was" in contacts(*add).stdout
+    assert "brought up to date" in contacts(*add[:-1], "city=Milan", "--on-duplicate", "update").stdout
+    [shown] = json.loads(contacts("list", "--campaign", "survey", "--json").stdout)
+    assert (shown["phone_number"], shown["attributes"]) == (number(1), {"city": "Milan"})
+    assert (
+        json.loads(contacts("withdraw", number(1), "--campaign", "survey", "--json").stdout)["waiting"] == 1
+    )
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["withdraw"], "Say whom"),
+        (["withdraw", number(1)], "Say whom"),
+        (["withdraw", number(1), "--campaign", "survey", "--import", "1"], "Say whom"),
+        (["withdraw", "--import", "7"], "contacts imports"),
+        (["withdraw", number(1), "--campaign", "survey"], "contacts list"),
+        (["withdraw", "347", "--campaign", "survey", "--region", "XX"], "'XX' is no country"),
+        (["add", number(1), "--campaign", "survey", "--region", "XX"], "'XX' is no country"),
+        (["add", "12", "--campaign", "survey"], "phone_number '12'"),
+        (["add", number(1), "--campaign", "no-such"], "campaign list"),
+        (["add", number(1), "--campaign", "survey", "--attribute", "city"], "NAME=VALUE"),
+        (["add", number(1), "--campaign", "survey", "--attribute", "name=x"], "option of its own"),
+        (["add", number(1), "--campaign", "survey", "--call-before", "2020-01-01"], "has passed"),
+    ],
+)
+def test_a_mistake_is_answered_by_a_sentence(arguments: list[str], words: str) -> None:
+    done = contacts(*arguments)
+    assert isinstance(done.exception, UserError)
+    assert words in str(done.exception)

@@ -29,6 +29,7 @@ countries = ["IT"]
 starts_at = 2027-03-01T08:00:00+01:00
 ends_at = 2027-03-31T18:00:00+02:00
 when_empty = "wait"
+unique_by = "phone_number"
 closed_dates = [2027-03-29]
 [call]
 account = "main"

@@ -1,14 +1,20 @@
 """A file of contacts, row by row: what comes in, what is handed back, and that nothing is lost between the two."""
 
 import csv
+import hashlib
 import io
+import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import UserError
-from outdial.operations.contact_rows import ContactRows, Header, RowRules
+from outdial.operations.contact_columns import COLUMNS, Header, parse_mapping
+from outdial.operations.contact_rows import ContactRows, RowRules
+from outdial.operations.contact_times import first_instant, last_instant
 from outdial.operations.delimited_file import LONGEST_ROW, DelimitedFile, Row, UnreadableFile, open_delimited
 from outdial.operations.exclusions import expiry_of
 from outdial.operations.rejections import Rejection, RejectsFile
@@ -57,15 +63,156 @@ def test_every_column_comes_in() -> None:
         '{"city":"Milano"}',
         True,
         -5,
+        None,
+        None,
         True,
     )
     assert found.calling_zone.time_zones == ("America/New_York",)
 
 
+@pytest.mark.parametrize(
+    ("header", "target", "column"),
+    [
+        ("Mobile Phone,city", "phone_number", "Mobile Phone"),
+        ("TO,city", "phone_number", "TO"),
+        ("e164,phone_number,msisdn", "phone_number", "phone_number"),
+        ("phone_number,Contact-ID", "external_contact_id", "Contact-ID"),
+        ("phone_number,E-Mail", "email", "E-Mail"),
+        ("phone_number,Full name", "name", "Full name"),
+        ("phone_number,lang", "language", "lang"),
+        ("phone_number,TimeZone", "time_zone", "TimeZone"),
+        ("phone_number,DNC", "do_not_call", "DNC"),
+    ],
+)
+def test_columns_are_known_by_the_names_that_other_programs_give(
+    header: str, target: str, column: str
+) -> None:
+    cells = header.split(",")
+    found = Header(Row(1, cells, None), "list.csv")
+    assert found.places[COLUMNS.index(target)] == cells.index(column)
+    assert column not in dict(found.attributes)
+
+
+def test_our_own_name_wins_over_another_programs_and_what_a_person_says_over_both() -> None:
+    row = Row(1, ["phone_number", "mobile", "Cellulare", "id"], None)
+    place = COLUMNS.index("phone_number")
+    assert Header(row, "f").places[place] == 0
+    assert dict(Header(row, "f").attributes) == {"mobile": 1, "Cellulare": 2}
+    mapped = Header(row, "f", parse_mapping(["phone_number=cellulare"]))
+    assert mapped.places[place] == 2
+    assert mapped.renamed == {"phone_number": "Cellulare", "external_contact_id": "id"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "mapping", "words"),
+    [
+        (["phone", "mobile"], [], ["'phone', 'mobile'", "--map phone_number="]),
+        (["phone_number", "id", "contact_id"], [], ["could be external_contact_id"]),
+        (["who"], [], ["no column phone_number", "'who'", "--map phone_number="]),
+        (["phone"], ["phone_number=Cellulare"], ["'Cellulare'", "'phone'"]),
+        (["phone"], ["telefono=phone"], ["'telefono'", "phone_number, "]),
+        (["phone"], ["phone"], ["TARGET=COLUMN"]),
+        (["phone"], ["name=phone", "phone_number=phone"], ["name and to phone_number"]),
+        (["phone", "b"], ["name=phone", "name=b"], ["two columns for name"]),
+    ],
+)
+def test_a_header_that_leaves_a_question_asks_it(
+    cells: list[str], mapping: list[str], words: list[str]
+) -> None:
+    with pytest.raises(UserError) as raised:
+        Header(Row(1, cells, None), "list.csv", parse_mapping(mapping))
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_national_numbers_need_a_region() -> None:
+    assert "no country code" in rejection("phone\n06 1234 5678\n").reason
+    found = one("phone\n06 1234 5678\n", RowRules(region="IT"))
+    assert isinstance(found, NewContact)
+    assert found.phone_number == ROME
+    for text in ("3.93E+11", "112", "118", "899123456", "848123456", "12"):
+        assert isinstance(one(f"phone\n{text}\n", RowRules(region="IT")), Rejection), text
+
+
+@pytest.mark.parametrize(
+    ("unique_by", "key"),
+    [(None, "id:7"), (UniqueBy.EXTERNAL_CONTACT_ID, "id:7"), (UniqueBy.PHONE_NUMBER, f"tel:{ROME}")],
+)
+def test_a_campaign_says_by_what_its_contacts_are_unique(unique_by: UniqueBy | None, key: str) -> None:
+    rules = RowRules(unique_by=unique_by)
+    found = one(f"phone,id\n{ROME},7\n", rules)
+    assert isinstance(found, NewContact)
+    assert (found.identity_key, found.external_contact_id) == (key, "7")
+    without = one(f"phone,id\n{ROME},\n", rules)
+    if unique_by is UniqueBy.EXTERNAL_CONTACT_ID:
+        assert isinstance(without, Rejection)
+        assert without.column == "external_contact_id"
+    else:
+        assert isinstance(without, NewContact)
+
+
+AT = datetime(2027, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "after", "before", "first", "last"),
+    [
+        ("Europe/Rome", "2027-03-01T09:00", "2027-03-02", "2027-03-01T08:00", "2027-03-02T23:00"),
+        ("Europe/Rome", "2027-03-01", "2027-03-01 18:30:15", "2027-02-28T23:00", "2027-03-01T17:30:15"),
+        (
+            "America/New_York",
+            "2027-03-01T09:00+01:00",
+            "2027-03-01T18:00Z",
+            "2027-03-01T08:00",
+            "2027-03-01T18:00",
+        ),
+        # The hour that comes twice, and the one that never comes: the later start, the earlier end.
+        ("Europe/Rome", "2027-10-31T02:30", "2027-11-01", "2027-10-31T01:30", "2027-11-01T23:00"),
+        ("Europe/Rome", "2027-03-28T02:30", "2027-10-31T02:30", "2027-03-28T01:30", "2027-10-31T00:30"),
+    ],
+)
+def test_a_contact_may_have_its_own_time(zone: str, after: str, before: str, first: str, last: str) -> None:
+    text = f"phone_number,time_zone,call_after,call_before\n{ROME},{zone},{after},{before}\n"
+    found = one(text, RowRules(at=AT - timedelta(days=1)))
+    assert isinstance(found, NewContact)
+    assert found.call_after == datetime.fromisoformat(first).replace(tzinfo=UTC)
+    assert found.call_before == datetime.fromisoformat(last).replace(tzinfo=UTC)
+
+
+def test_local_time_in_several_candidate_zones_holds_in_all_of_them() -> None:
+    zones = ("America/Los_Angeles", "America/New_York")
+    assert first_instant("2027-01-05T09:00", zones).isoformat() == "2027-01-05T17:00:00+00:00"
+    assert last_instant("2027-01-05T18:00", zones).isoformat() == "2027-01-05T23:00:00+00:00"
+
+
+def test_local_time_needs_a_place() -> None:
+    free = "+18005550123"
+    assert "offset" in rejection(f"phone_number,call_after\n{free},2027-03-01T09:00\n").reason
+    assert contact(f"phone_number,call_after\n{free},2027-03-01T09:00Z\n").call_after is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "column"),
+    [
+        ("tomorrow", "", "call_after"),
+        ("2027-02-30T09:00", "", "call_after"),
+        ("0001-01-01", "", "call_after"),
+        ("2027-03-01T09:00+25:00", "", "call_after"),
+        ("01.03.2027", "", "call_after"),
+        ("", "2027-02-27", "call_before"),
+        ("2027-03-02T09:00", "2027-03-02T09:00", "call_before"),
+    ],
+)
+def test_a_time_that_cannot_be_rejects_the_row(after: str, before: str, column: str) -> None:
+    found = one(f"phone_number,call_after,call_before\n{ROME},{after},{before}\n", RowRules(at=AT))
+    assert isinstance(found, Rejection), found
+    assert found.column == column
+
+
 def test_a_number_alone_is_a_contact() -> None:
     found = contact(f"phone_number\n{ROME}\n")
     assert found.identity_key == f"tel:{ROME}"
-    assert (found.name, found.attributes_json, found.priority, found.do_not_call) == (None, "{}", 0, False)
+    assert (found.name, found.attributes_json, found.priority, found.do_not_call) == (None, "{}", None, False)
     assert "Europe/Rome" in found.calling_zone.time_zones
 
 
@@ -79,6 +226,64 @@ def test_common_ways_to_write_csv_are_read(delimiter: str, line_end: str, mark: 
     ]
     found = read((mark + line_end.join(lines)).encode())
     assert [(row[0], row[3]) for row in found] == [(2, ROME), (5, PARIS)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_the_encodings_that_spreadsheets_write_are_read(encoding: str) -> None:
+    text = f'sep=;\r\nphone_number;name\r\n{ROME};"Zoë\nNée"\r\n{PARIS};Łódź\r\n'
+    if encoding == "cp1252":
+        text = text.replace("Łódź", "François")
+    mark = "\ufeff" if encoding in {"utf-16-le", "utf-16-be"} else ""
+    first, second = read((mark + text).encode(encoding))
+    assert isinstance(first, NewContact)
+    assert isinstance(second, NewContact)
+    assert (first.import_line, first.name, second.import_line) == (3, "Zoë\nNée", 5)
+    assert second.name in {"Łódź", "François"}
+
+
+def test_one_wrong_byte_far_down_does_not_turn_a_utf_8_file_into_another(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    rows = [f"{ROME},Zoë {number}".encode() for number in range(40_000)]
+    path.write_bytes(b"phone_number,name\n" + b"\n".join([*rows, f"{PARIS},caf".encode() + b"\xe9"]) + b"\n")
+    with open_delimited(path) as file:
+        *_, last = file.rows()
+        assert (file.encoding.name, last.line) == ("UTF-8", 40_002)
+        assert last.fault is not None
+        assert "UTF-8" in last.fault
+        assert file.bytes_read == path.stat().st_size
+
+
+def test_a_file_is_windows_1252_also_where_only_its_end_tells(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(
+        b"phone_number,name\n" + f"{ROME},Ada\n".encode() * 40_000 + f"{ROME},".encode() + b"caf\xe9"
+    )
+    with open_delimited(path) as file:
+        *_, last = file.rows()
+        assert (file.encoding.name, last.cells[1], last.fault) == ("Windows-1252", "café", None)
+        assert file.checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path, other = tmp_path / "list.csv", tmp_path / "other.csv"
+
+    def rewrite() -> None:
+        path.write_text("phone_number\n")
+
+    def replace() -> None:
+        other.write_text(path.read_text())
+        other.rename(path)
+
+    for change, said in [
+        (lambda: None, None),
+        (rewrite, "changed"),
+        (replace, "replaced"),
+        (path.unlink, "removed"),
+    ]:
+        path.write_text(f"phone_number\n{ROME}\n")
+        with open_delimited(path) as file:
+            change()
+            assert (said or "None") in str(file.what_changed())
 
 
 def test_missing_cells_are_empty_and_superfluous_ones_reject() -> None:
@@ -137,7 +342,7 @@ def test_a_campaigns_countries_bound_its_numbers() -> None:
     ("row", "word"),
     [
         (f"{ROME},\0".encode(), "NUL"),
-        (f"{ROME},".encode() + b"caf\xe9", "UTF-8"),
+        (f"{ROME},Zoë".encode() + b"caf\xe9", "UTF-8"),
         (f'{ROME},"a"b'.encode(), "quotation"),
     ],
 )
@@ -174,13 +379,16 @@ def test_a_line_of_any_length_is_one_rejected_row() -> None:
     [
         (b"", "empty"),
         (b"\n\r\n", "empty"),
-        (b"telephone,name\n1,2\n", "'telephone', 'name'"),
+        (b"who,name\n1,2\n", "'who', 'name'"),
         (b"phone_number,name,Phone_Number\n", "more than once"),
         (b"phone_number,city,city\n", "more than once"),
-        (b"phone_number,caf\xe9\n", "UTF-8"),
+        ("phone_number,Zoë".encode() + b"caf\xe9\n", "UTF-8"),
         (b'phone_number,"name\n', "quotation"),
         (b"PK\x03\x04....", "workbook"),
-        ("phone_number\n".encode("utf-16"), "UTF-16"),
+        ("phone_number\n".encode("utf-32"), "UTF-32"),
+        ("phone_number\n".encode("utf-16-le"), "no text"),
+        (b"\x7fELF\x02\x01\x01\0\0\0\0\0", "no text"),
+        ("phone_number\n".encode("utf-16")[:-1], "cut off"),
     ],
 )
 def test_a_file_that_cannot_be_right_is_refused_with_its_reason(data: bytes, word: str) -> None:
@@ -276,3 +484,52 @@ def test_rows_as_the_csv_module_writes_them_come_back_at_their_lines(rows: list[
     file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
     assert list(file.rows()) == expected
     assert file.bytes_read == len(data)
+
+
+# What files are made of, and what breaks them: one piece after the other, in any encoding, with bytes knocked out.
+PIECES = [
+    *("phone_number", "Mobile", "id", "name", "dnc", "tz", "call_after", "call_before", "priority", "città"),
+    *(ROME, PARIS, "347 1234567", "0039 347 1234567", "3.93E+11", "112", "+39 899 123456", "yes", "x", "Europe/Rome"),
+    *("2027-03-01T09:00", "2027-03-01T09:00:00+01:00", "2099-01-01", "0001-01-01", "-5", "it", "Zoë", "Łódź", "名前"),
+    *("sep=;", '"', '""', '"a\nb"', "\ufeff", "\0", "\x1a", " ", "'", "\ud800", "\u202e"),
+    *(",", ",", ",", ";", "\t", "\n", "\n", "\n", "\r\n", "\r"),
+    *[f"\n{ROME},Zoë\n", f"\n{ROME};Ada\n", f'\n{PARIS},"Née\nTwo",2099-01-01\n', "\n347 1234567\n"] * 3,
+]  # fmt: skip
+CODECS = ["utf-8", "utf-8", "utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-be", "utf-32"]
+
+
+def broken_file(chance: random.Random) -> bytes:
+    data = b""
+    for _ in range(chance.choice([1, 1, 1, 2])):
+        head = chance.choice(["phone_number,name,call_after\n", "id;phone;dnc\n", ""])
+        text = head + "".join(chance.choices(PIECES, k=chance.randrange(40)))
+        data += text.encode(chance.choice(CODECS), "replace")
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        place = chance.randrange(len(data) + 1)
+        data = data[:place] + chance.randbytes(chance.randrange(3)) + data[place + chance.randrange(3) :]
+    return data
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_a_thousand_broken_files_are_rows_or_a_sentence(seed: int) -> None:
+    chance = random.Random(seed)
+    rules = RowRules(default_time_zone="Europe/Rome", region="IT", at=AT)
+    contacts = rejections = 0
+    for _ in range(1000):
+        data = broken_file(chance)
+        try:
+            file = DelimitedFile(io.BytesIO(data), "list.csv", len(data))
+            rows = ContactRows(Header(file.first, "list.csv"), rules)
+        except UserError:
+            continue
+        for row in file.rows():
+            found = rows.read(row)
+            if isinstance(found, Rejection):
+                rejections += 1
+                str(found).encode()
+            else:
+                contacts += 1
+                "".join(str(value) for value in found).encode()
+        assert file.bytes_read == len(data)
+    assert contacts > 100
+    assert rejections > 100

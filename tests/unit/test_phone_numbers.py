@@ -277,3 +277,57 @@ def test_mask_keeps_the_length_and_never_all_digits(number: str) -> None:
     masked = mask(number)
     assert len(masked) == len(number)
     assert not number or "*" in masked
+
+
+# Numbers as they are dialed at home, abroad, and without the + before their country code
+
+REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
+MANY_LISTS = ["IT", "US", "GB", "DE", "FR", "ES", "CH", "AT", "BR", "MX", "AR", "RU", "IN", "AU", "CA", "HU"]
+
+
+def assert_same_from(region: str, text: str) -> None:
+    """Our short cut says nothing, or what the library says."""
+    try:
+        expected = phone_numbers._normalize_in_full(text, region)
+    except InvalidPhoneNumber:
+        with pytest.raises(InvalidPhoneNumber):
+            normalize(text, region)
+    else:
+        assert normalize(text, region) == expected, (text, region)
+
+
+@pytest.mark.parametrize("prefix", ["", "0", "00"])
+def test_example_dialed_from_its_own_country_gets_the_librarys_verdict(prefix: str) -> None:
+    for region in REGIONS:
+        for kind in (PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE, PhoneNumberType.PREMIUM_RATE):
+            example = phonenumbers.example_number_for_type(region, kind)
+            if example is not None:
+                national = phonenumbers.national_significant_number(example)
+                assert_same_from(region, prefix + national)
+                assert_same_from(region, f"{prefix}{example.country_code}{national}")
+
+
+@settings(max_examples=400)
+@given(region=st.sampled_from(REGIONS) | st.sampled_from(MANY_LISTS), text=digits | mutated(), data=st.data())
+def test_any_digits_dialed_from_a_region_get_the_librarys_verdict(
+    region: str, text: str, data: st.DataObject
+) -> None:
+    code = str(phonenumbers.country_code_for_region(region))
+    prefix = data.draw(st.sampled_from(["", "0", "00", "00" + code, code, "1", "3", "39"]))
+    assert_same_from(region, prefix + text.removeprefix("+"))
+
+
+def test_number_written_for_its_own_country_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phone_numbers, "_normalize_in_full", lambda *_: pytest.fail("too slow"))
+    for region, text in [
+        ("IT", "347 1234567"),
+        ("IT", "06 1234 5678"),
+        ("it", "0039 347 1234567"),
+        ("IT", "393471234567"),
+        ("IT", "393 1234567"),
+        ("GB", "020 7946 0018"),
+        ("US", "(212) 555-2368"),
+        ("US", "1 212 555 2368"),
+        ("DE", "030/12345678"),
+    ]:
+        assert normalize(text, region).country == region.upper()

@@ -139,6 +139,7 @@ def upgrade() -> None:
         sa.Column("starts_at", Instant, nullable=True),
         sa.Column("ends_at", Instant, nullable=True),
         sa.Column("when_empty", sa.Text(), nullable=False),
+        sa.Column("unique_by", sa.Text(), nullable=True),
         sa.Column("max_concurrent_calls", sa.Integer(), nullable=True),
         sa.Column("weight", sa.Float(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
@@ -156,6 +157,9 @@ def upgrade() -> None:
             name=op.f("ck_campaigns_status_known"),
         ),
         sa.CheckConstraint("when_empty IN ('complete', 'wait')", name=op.f("ck_campaigns_when_empty_known")),
+        sa.CheckConstraint(
+            "unique_by IN ('external_contact_id', 'phone_number')", name=op.f("ck_campaigns_unique_by_known")
+        ),
         sa.CheckConstraint("weight > 0", name=op.f("ck_campaigns_weight_positive")),
         sa.ForeignKeyConstraint(
             ["account_id"], ["provider_configurations.id"], name=op.f("fk_campaigns_account_id")
@@ -221,6 +225,11 @@ def upgrade() -> None:
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("finished_at", Instant, nullable=True),
         sa.Column("counts", Json, server_default="{}", nullable=False),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("withdrawn_at", Instant, nullable=True),
+        sa.Column("withdrawn_by", sa.Text(), nullable=True),
+        sa.Column("after_contact_id", BigId, server_default="0", nullable=False),
+        sa.Column("last_contact_id", BigId, nullable=True),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_imports_campaign_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_imports")),
     )
