@@ -12,7 +12,7 @@ from outdial.api.app import create_app
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import SettingsError
-from outdial.engine.scheduler import SchedulerSettings
+from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, resolve_secret
 from outdial.storage.database import Database
@@ -78,13 +78,19 @@ class AccountProviders:
 
 
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
-    """A worker for all accounts in the database. Raises `SettingsError` when no callback URL is set."""
+    """A worker for all accounts in the database.
+
+    Raises `SettingsError` when no callback URL is set, or when the database belongs to another deployment.
+    """
     providers = AccountProviders(settings)
     scheduler = SchedulerSettings(
         callback_url=settings.public_url or settings.telephony_callback_url or _no_callback_url(),
         batch_size=settings.scheduler_batch,
         timezone=ZoneInfo(settings.scheduler_time_zone),
+        deployment=settings.deployment,
+        dial_only=settings.dial_only,
     )
+    check_deployment(database, scheduler)
     return Worker(database, providers, scheduler, clock=clock, listen_url=settings.listen_url)
 
 

@@ -11,7 +11,9 @@ from outdial.domain.errors import UserError
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes any free one.", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; 0 takes any free one.", min=0, max=65535)
+    ] = 8080,
     with_worker: Annotated[
         bool, typer.Option("--with-worker", help="Dial in this process too: one process that does all.")
     ] = False,
@@ -27,7 +29,9 @@ def serve(
     with open_context() as context:
         app = make_app(context.settings, context.database, context.clock, with_worker=with_worker)
         try:
-            serve_app(app, host, port, lambda bound: typer.echo(f"outdial listening on http://{host}:{bound}"))
+            serve_app(
+                app, host, port, lambda bound: typer.echo(f"outdial listening on http://{host}:{bound}")
+            )
         except OSError as error:
             raise UserError(
                 f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --port or --host."

@@ -81,7 +81,8 @@ class DemoPlan:
             "no_result_share": 0.04,
             "callback_after_seconds": 1.5,
             # Results come after the hang-up, as those of voice agents do.
-            "late_result_seconds": 0.4, "progress_events": False,
+            "late_result_seconds": 0.4,
+            "progress_events": False,
             "bad_number": 0.02,
             "error_before": 0.01,
             "webhook_doubled": 0.01,

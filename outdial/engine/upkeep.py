@@ -27,5 +27,7 @@ def keep_up(connection: sa.Connection, account_id: AccountId) -> list[CampaignId
     # A call that was under way when its campaign was canceled may have brought its contact back.
     canceled = campaigns.canceled_with_waiting(connection, account_id)
     if canceled:
-        contacts.close_pending(connection, canceled, ContactState.WITHDRAWN, "campaign_canceled", CLOSED_AT_ONCE)
+        contacts.close_pending(
+            connection, canceled, ContactState.WITHDRAWN, "campaign_canceled", CLOSED_AT_ONCE
+        )
     return campaigns.complete_empty(connection, account_id, at)

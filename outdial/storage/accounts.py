@@ -91,6 +91,26 @@ def resume(connection: sa.Connection, account_id: AccountId) -> bool:
     return connection.execute(statement).rowcount > 0
 
 
+def stop(connection: sa.Connection, account_id: AccountId, by: str, reason: str, at: datetime) -> bool:
+    """A person's stop, which only a person ends; False if the account was stopped already: its first reason stays."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.stopped_at.is_(None))
+        .values(stopped_at=at, stopped_by=by, stopped_reason=reason)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def end_stop(connection: sa.Connection, account_id: AccountId) -> bool:
+    """Let a stopped account dial again; False if it was not stopped."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.stopped_at.is_not(None))
+        .values(stopped_at=None, stopped_by=None, stopped_reason=None)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
 def resting_numbers(connection: sa.Connection, account_id: AccountId) -> frozenset[str]:
     """Caller numbers of the account that must not be shown."""
     query = sa.select(caller_numbers.c.phone_number).where(
@@ -175,4 +195,7 @@ def _account(row: sa.RowMapping) -> Account:
         suspended_at=row["suspended_at"],
         suspended_reason=row["suspended_reason"],
         blocked_countries=dict(row["blocked_countries"]),
+        stopped_at=row["stopped_at"],
+        stopped_by=row["stopped_by"],
+        stopped_reason=row["stopped_reason"],
     )

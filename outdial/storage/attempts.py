@@ -14,9 +14,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass, Progress, Source
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
+from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
+from outdial.storage import deployment
 from outdial.storage.contacts import is_excluded
 from outdial.storage.database import now_expression
 from outdial.storage.rows import Rows
@@ -127,15 +129,24 @@ def insert(
 
 
 def last_check(
-    connection: sa.Connection, ids: Collection[AttemptId], worker_id: WorkerId, *, already_sent: bool = False
+    connection: sa.Connection,
+    ids: Collection[AttemptId],
+    worker_id: WorkerId,
+    fence: Fence = Fence(),
+    *,
+    already_sent: bool = False,
 ) -> frozenset[AttemptId]:
     """Which of these may be sent right now; the first time it also writes `sent_at`, the fence.
 
-    All that may have changed since the claim is asked again, in one statement: the campaign runs, the account dials,
-    the contact is still ours, the number is not excluded, the time has not passed.
+    All that may have changed since the claim is asked again, in one statement: nobody stopped everything, the account
+    or the campaign, the database is the one that we belong to, the account dials, the contact is still ours, the number
+    is one that we may call and not excluded, the time has not passed.
     """
-    rows, statement = _last_check(connection.dialect.name, already_sent)
-    params = {**rows.params([(attempt_id,) for attempt_id in sorted(ids)]), "by_worker": worker_id}
+    rows, statement = _last_check(connection.dialect.name, already_sent, bool(fence.dial_only))
+    params: dict[str, Any] = rows.params([(attempt_id,) for attempt_id in sorted(ids)])
+    params |= {"by_worker": worker_id, "own_deployment": fence.deployment or ""}
+    if fence.dial_only:
+        params["dial_only"] = sorted(fence.dial_only)
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
@@ -293,11 +304,14 @@ def _insert(dialect: str) -> tuple[Rows, sa.Insert]:
 
 
 @cache
-def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
+def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows, Any]:
     rows = Rows(dialect, "r", {"id": BigId})
     now: sa.ColumnElement[Any] = sa.literal_column(
         "clock_timestamp()" if dialect == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
         Instant,
+    )
+    is_running = sa.exists().where(
+        campaigns.c.id == attempts.c.campaign_id, campaigns.c.status == CampaignStatus.RUNNING
     )
     still_true = (
         attempts.c.id == rows.c.id,
@@ -305,20 +319,23 @@ def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
         attempts.c.state == AttemptState.DIALING,
         attempts.c.sent_at.is_not(None) if already_sent else attempts.c.sent_at.is_(None),
         attempts.c.not_after > now,
-        sa.exists().where(
-            campaigns.c.id == attempts.c.campaign_id, campaigns.c.status == CampaignStatus.RUNNING
-        ),
+        ~deployment.forbids(sa.bindparam("own_deployment", type_=sa.Text)),
         sa.exists().where(
             provider_configurations.c.id == attempts.c.account_id,
             provider_configurations.c.suspended_at.is_(None),
+            provider_configurations.c.stopped_at.is_(None),
             sa.or_(
                 provider_configurations.c.not_before.is_(None), provider_configurations.c.not_before <= now
             ),
         ),
         sa.exists().where(
-            contacts.c.id == attempts.c.contact_id, contacts.c.state == ContactState.IN_PROGRESS
+            contacts.c.id == attempts.c.contact_id,
+            contacts.c.state == ContactState.IN_PROGRESS,
+            # A test call is made before its campaign runs.
+            sa.or_(contacts.c.is_test, is_running),
         ),
         ~is_excluded(attempts.c.phone_number, attempts.c.campaign_id, now),
+        *([attempts.c.phone_number.in_(sa.bindparam("dial_only", expanding=True))] if is_fenced else []),
     )
     if already_sent:
         return rows, sa.select(attempts.c.id).select_from(rows.source.join(attempts, sa.true())).where(
