@@ -77,12 +77,14 @@ def show(name: Name, as_json: Json = False) -> None:
     """One campaign: where it stands, how its contacts stand, and its definition."""
     from outdial.operations.campaign_changes import describe_definition, to_document
     from outdial.operations.campaigns import campaign_progress
+    from outdial.operations.stops import still_stopped
 
     with open_context() as context:
         progress = context.run(campaign_progress, name)
+        stops = context.run(still_stopped, progress.campaign.definition.account)
     definition = progress.campaign.definition
     if as_json:
-        print_json({**_summary(progress), "definition": to_document(definition)})
+        print_json({**_summary(progress), "stops": stops, "definition": to_document(definition)})
         return
     counts = ", ".join(f"{count} {state}" for state, count in progress.contacts.items()) or "none"
     print_facts(
@@ -93,6 +95,7 @@ def show(name: Name, as_json: Json = False) -> None:
             "revision": progress.campaign.revision,
             "contacts": counts,
             "open calls": progress.open_calls,
+            "stopped": " ".join(stops),
         }
     )
     say("")

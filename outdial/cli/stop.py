@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outdial.cli.context import open_context
+from outdial.cli.context import Context, open_context
 from outdial.cli.output import say, warn
 from outdial.cli.person import person
 from outdial.domain.errors import UserError
@@ -23,13 +23,16 @@ def stop(
     everything: All = False,
     account: Account = None,
     campaign: Campaign = None,
+    hangup: Annotated[bool, typer.Option("--hangup", help="Hang up open calls at the provider too.")] = False,
     reason: Annotated[
         str, typer.Option(help="Shown to whoever wonders why it stands still.")
     ] = "stopped by hand",
 ) -> None:
-    """Start no further call: once this has answered, none starts. Open calls go on to their end.
+    """Start no further call: once this has answered, none starts. Open calls go on to their end, unless --hangup.
 
     A stop lasts until `outdial resume` of the same. Stopping a campaign is pausing it.
+
+    Exit code: 1 if a call could not be hung up; it is named.
 
     Example: outdial stop --all --reason "wrong list"
     """
@@ -43,6 +46,8 @@ def stop(
         for note in done.notes:
             warn(f"note: {note}")
         say(f"Stopped: {scope.words}{'' if done.has_changed else ', as it was'}. No further call starts.")
+        if hangup and not _hang_up(context, scope, reason):
+            raise typer.Exit(1)
 
 
 def resume(everything: All = False, account: Account = None, campaign: Campaign = None) -> None:
@@ -64,6 +69,13 @@ def resume(everything: All = False, account: Account = None, campaign: Campaign 
             notes = list(done.notes)
     for note in notes:
         warn(f"note: {note}")
+
+
+def _hang_up(context: Context, scope: Scope, reason: str) -> bool:
+    from outdial.cli.hanging_up import hang_up_now
+    from outdial.operations.stops import open_calls
+
+    return hang_up_now(context, lambda c: open_calls(c, scope), by=person(), reason=reason)
 
 
 def _scope(everything: bool, account: str | None, campaign: str | None) -> Scope:

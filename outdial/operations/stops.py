@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import NotFound
-from outdial.storage import accounts, campaigns, deployment
+from outdial.storage import accounts, attempts, campaigns, deployment
+from outdial.storage.attempts import OpenCall
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
 
@@ -76,21 +77,34 @@ def resume(connection: sa.Connection, scope: Scope) -> Switched:
     return Switched(has_changed=has_changed, notes=tuple(still_stopped(connection)))
 
 
-def still_stopped(connection: sa.Connection) -> list[str]:
-    """A sentence for every stop that is in force."""
-    around = deployment.load(connection)
-    found = []
-    if around.stopped_at is not None:
-        found.append(
-            f"Everything is stopped, by {around.stopped_by}: {around.stopped_reason}. `outdial resume --all` ends that."
-        )
-    found += [
-        f"The account {account.name!r} is stopped, by {account.stopped_by}: {account.stopped_reason}. "
-        f"`outdial resume --account {shlex.quote(account.name)}` ends that."
-        for account in accounts.all_accounts(connection)
-        if account.stopped_at is not None
+def open_calls(connection: sa.Connection, scope: Scope) -> list[OpenCall]:
+    """The calls of this scope that hold a line. Raises `NotFound`."""
+    if scope.account is not None:
+        return attempts.open_calls(connection, account_id=find_account(connection, scope.account).id)
+    if scope.campaign is not None:
+        return attempts.open_calls(connection, campaign_id=find_campaign(connection, scope.campaign).id)
+    return attempts.open_calls(connection)
+
+
+def still_stopped(connection: sa.Connection, account: str | None = None) -> list[str]:
+    """A sentence for every stop that is in force, over everything and over accounts, or over this one."""
+    everything = stop_of_everything(connection)
+    return [
+        *([] if everything is None else [everything]),
+        *(
+            f"The account {one.name!r} is stopped, by {one.stopped_by}: {one.stopped_reason}. "
+            f"`outdial resume --account {shlex.quote(one.name)}` ends that."
+            for one in accounts.all_accounts(connection)
+            if one.stopped_at is not None and account in {None, one.name}
+        ),
     ]
-    return found
+
+
+def stop_of_everything(connection: sa.Connection) -> str | None:
+    around = deployment.load(connection)
+    if around.stopped_at is None:
+        return None
+    return f"Everything is stopped, by {around.stopped_by}: {around.stopped_reason}. `outdial resume --all` ends that."
 
 
 def find_account(connection: sa.Connection, name: str) -> Account:

@@ -15,7 +15,7 @@ from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass,
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.fences import Fence
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, ProviderCallId, WorkerId
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
 from outdial.storage import deployment
@@ -216,6 +216,55 @@ def campaigns_of(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[
     return {AttemptId(row.id): CampaignId(row.campaign_id) for row in connection.execute(query)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call that holds a line. `sent_at` None: the provider has not heard of it."""
+
+    id: AttemptId
+    account_id: AccountId
+    call_id: CallId
+    provider_call_id: ProviderCallId | None
+    sent_at: datetime | None
+
+
+def open_calls(
+    connection: sa.Connection,
+    *,
+    account_id: AccountId | None = None,
+    campaign_id: CampaignId | None = None,
+    attempt_id: AttemptId | None = None,
+) -> list[OpenCall]:
+    """The calls that hold a line, of all accounts and campaigns or of those that are named."""
+    query = sa.select(
+        attempts.c.id,
+        attempts.c.account_id,
+        attempts.c.call_id,
+        attempts.c.provider_call_id,
+        attempts.c.sent_at,
+    ).where(attempts.c.ended_at.is_(None))
+    wanted = {"account_id": account_id, "campaign_id": campaign_id, "id": attempt_id}
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(attempts.c[name] == value)
+    return [OpenCall(**row) for row in connection.execute(query.order_by(attempts.c.id)).mappings()]
+
+
+def note_end(
+    connection: sa.Connection,
+    ids: Collection[AttemptId],
+    *,
+    by: str,
+    reason: str,
+    look_up_at: datetime | None = None,
+) -> None:
+    """Who ended these calls and why; open ones are asked about at `look_up_at`, should no event tell of their end."""
+    rows, statement = _note_end(connection.dialect.name)
+    params = rows.params([(attempt_id,) for attempt_id in sorted(ids)])
+    connection.execute(
+        statement, {**params, "by": by, "metadata": {"ended_because": reason}, "look_up_at": look_up_at}
+    )
+
+
 def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[AttemptId]:
     """Ended attempts whose time to wait for a result is over."""
     query = (
@@ -342,6 +391,25 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
             *still_true
         )
     return rows, sa.update(attempts).where(*still_true).values(sent_at=now).returning(attempts.c.id)
+
+
+@cache
+def _note_end(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(dialect, "r", {"id": BigId})
+    look_up_at: sa.ColumnElement[Any] = sa.bindparam("look_up_at", type_=Instant)
+    if dialect == "postgresql":
+        # Postgres does not guess the type of a parameter inside a CASE.
+        look_up_at = sa.cast(look_up_at, Instant)
+    statement = (
+        sa.update(attempts)
+        .where(attempts.c.id == rows.c.id)
+        .values(
+            ended_by=sa.bindparam("by", type_=sa.Text),
+            metadata=sa.bindparam("metadata", type_=Json),
+            look_up_at=sa.case((attempts.c.ended_at.is_(None), look_up_at), else_=attempts.c.look_up_at),
+        )
+    )
+    return rows, statement
 
 
 PROGRESS: dict[str, Any] = {

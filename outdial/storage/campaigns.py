@@ -360,7 +360,9 @@ def _whole() -> sa.Select[Any]:
 def _nobody_in(state: ContactState) -> sa.ColumnElement[bool]:
     # The state as a literal, so that the planner can use the partial index.
     here = sa.and_(
-        contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")
+        contacts.c.campaign_id == campaigns.c.id,
+        contacts.c.state == sa.literal_column(f"'{state}'"),
+        ~contacts.c.is_test,
     )
     return ~sa.exists().where(here)
 
