@@ -12,6 +12,7 @@ from outdial.api.app import create_app
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import SettingsError
+from outdial.domain.fences import Fence
 from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, resolve_secret
@@ -75,6 +76,11 @@ class AccountProviders:
             "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which "
             "`outdial serve` is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
         )
+
+
+def fence_of(settings: Settings) -> Fence:
+    """Where this process may dial, and whom."""
+    return Fence(deployment=settings.deployment, dial_only=settings.dial_only)
 
 
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:

@@ -153,6 +153,26 @@ def cancel(name: Name) -> None:
         say(f"{withdrawn} contacts were withdrawn.")
 
 
+@app.command("test", epilog="Example: outdial campaign test spring-survey --to +393471234567")
+def try_out(
+    name: Name,
+    to: Annotated[str, typer.Option(help="A number of your own, with + and country code.", metavar="NUMBER")],
+    now: Annotated[bool, typer.Option("--now", help="Also outside the campaign's windows.")] = False,
+) -> None:
+    """Place one call for the campaign, follow it to its end, and count it nowhere.
+
+    The campaign need not run. Exclusions, stops, OUTDIAL_DIAL_ONLY and the account's limits hold; no worker is needed.
+    Ctrl-C stops following; the call goes on.
+
+    Exit code: 0 if the call was answered, 1 if it was not.
+    """
+    from outdial.cli.test_call import call_and_follow
+
+    with open_context() as context:
+        if not call_and_follow(context, name, to, now=now):
+            raise typer.Exit(1)
+
+
 def _wait_for_last_check(context: Context) -> None:
     """A call whose last check came before our commit may still be leaving: only then is it true that none starts."""
     from outdial.operations.campaigns import SETTLE_SECONDS

@@ -107,7 +107,7 @@ def claim(
     open_calls = attempts.count_open(connection, account_id)
     # The database's instant, and the reading of our own clock that belongs to it.
     moment = Moment(at=open_calls.at, read_at=(before + clock.monotonic()) / 2)
-    free = max(0, account.max_concurrent_calls - open_calls.total)
+    free = max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
     running = campaigns.running(connection, account_id, moment.at)
     definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
     waiting = buckets.waiting(connection, list(definitions)) if definitions else []
@@ -124,7 +124,7 @@ def claim(
     )
     if not planned.due:
         return found
-    blocked = _fenced(around, account, found.not_here) or _blocked(account, moment.at, free)
+    blocked = fenced(around, account, found.not_here) or blocked_until(account, moment.at, free)
     if blocked is not None:
         return _held_by(found, *blocked)
     wanted = min(free, settings.batch_size)
@@ -342,14 +342,16 @@ def _plan(
     return plan(waiting, permit_of, at)
 
 
-def _fenced(around: Deployment, account: Account, not_here: str | None) -> tuple[Reason, None] | None:
+def fenced(around: Deployment, account: Account, not_here: str | None) -> tuple[Reason, None] | None:
+    """Whether a person or a fence holds the whole account."""
     if not_here is not None:
         return Reason.OTHER_DEPLOYMENT, None
     is_stopped = around.stopped_at is not None or account.stopped_at is not None
     return (Reason.STOPPED, None) if is_stopped else None
 
 
-def _blocked(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
+def blocked_until(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
+    """Whether the account itself cannot dial now, and until when as far as is known."""
     if account.suspended_at is not None:
         return Reason.ACCOUNT_SUSPENDED, None
     not_before = account.throttle.not_before

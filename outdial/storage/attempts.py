@@ -18,7 +18,7 @@ from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, ProviderCallId, WorkerId
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
-from outdial.storage import deployment
+from outdial.storage import deployment, test_calls
 from outdial.storage.contacts import is_excluded
 from outdial.storage.database import now_expression
 from outdial.storage.rows import Rows
@@ -30,10 +30,13 @@ attempts = call_attempts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCalls:
-    """The account's open calls, and the instant of the count by the database's clock."""
+    """The account's open calls, and the instant of the count by the database's clock. `tests_waiting`: test calls that
+    wait for a line, which is theirs before all others'.
+    """
 
     at: datetime
     by_campaign: Mapping[CampaignId, int]
+    tests_waiting: int = 0
 
     @property
     def total(self) -> int:
@@ -93,13 +96,14 @@ def count_open(connection: sa.Connection, account_id: AccountId) -> OpenCalls:
         .group_by(attempts.c.campaign_id)
         .subquery()
     )
-    clock = sa.select(now_expression(connection).label("at")).subquery()
-    query = sa.select(clock.c.at, counted.c.campaign_id, counted.c.open).select_from(
+    now = now_expression(connection)
+    clock = sa.select(now.label("at"), test_calls.waiting(account_id, now).label("tests_waiting")).subquery()
+    query = sa.select(clock.c.at, clock.c.tests_waiting, counted.c.campaign_id, counted.c.open).select_from(
         clock.outerjoin(counted, sa.true())
     )
     rows = connection.execute(query).all()
     counts = {CampaignId(row.campaign_id): row.open for row in rows if row.campaign_id is not None}
-    return OpenCalls(at=rows[0].at, by_campaign=counts)
+    return OpenCalls(at=rows[0].at, by_campaign=counts, tests_waiting=rows[0].tests_waiting)
 
 
 def insert(
@@ -359,9 +363,6 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
         "clock_timestamp()" if dialect == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
         Instant,
     )
-    is_running = sa.exists().where(
-        campaigns.c.id == attempts.c.campaign_id, campaigns.c.status == CampaignStatus.RUNNING
-    )
     still_true = (
         attempts.c.id == rows.c.id,
         attempts.c.worker_id == sa.bindparam("by_worker"),
@@ -380,8 +381,9 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
         sa.exists().where(
             contacts.c.id == attempts.c.contact_id,
             contacts.c.state == ContactState.IN_PROGRESS,
-            # A test call is made before its campaign runs.
-            sa.or_(contacts.c.is_test, is_running),
+            campaigns.c.id == attempts.c.campaign_id,
+            # A test call is made before its campaign runs too.
+            sa.or_(contacts.c.is_test, campaigns.c.status == CampaignStatus.RUNNING),
         ),
         ~is_excluded(attempts.c.phone_number, attempts.c.campaign_id, now),
         *([attempts.c.phone_number.in_(sa.bindparam("dial_only", expanding=True))] if is_fenced else []),

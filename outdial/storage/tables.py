@@ -228,8 +228,8 @@ contacts = sa.Table(
     sa.Index(
         "ix_contacts_in_progress",
         "campaign_id",
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     ),
     sa.Index("ix_contacts_phone_number", "phone_number"),
     # Test calls that wait for a line, or have one.

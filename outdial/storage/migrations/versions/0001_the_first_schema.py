@@ -295,8 +295,8 @@ def upgrade() -> None:
         "contacts",
         ["campaign_id"],
         unique=False,
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     )
     op.create_index("ix_contacts_phone_number", "contacts", ["phone_number"], unique=False)
     op.create_index(
@@ -500,8 +500,8 @@ def downgrade() -> None:
     op.drop_index(
         "ix_contacts_in_progress",
         table_name="contacts",
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     )
     op.drop_index(
         "ix_contacts_due",
