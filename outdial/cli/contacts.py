@@ -9,6 +9,7 @@ import typer
 
 from outdial.cli.context import open_context
 from outdial.cli.import_report import ImportReport
+from outdial.cli.output import say
 from outdial.cli.person import person
 
 app = typer.Typer(help="The people of a campaign.", no_args_is_help=True)
@@ -59,3 +60,22 @@ def import_(
     report.print(summary, counts.rejected, as_json=as_json)
     if counts.rejected and counts.rejected == counts.rows:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: outdial contacts retry --campaign spring-survey --outcome no_answer,busy")
+def retry(
+    campaign: Annotated[str, typer.Option(help="The campaign that they are called for.", metavar="NAME")],
+    outcome: Annotated[
+        str, typer.Option(help="How their last call ended: one or more, with commas.", metavar="OUTCOMES")
+    ],
+) -> None:
+    """Give those whose attempts are used up a new budget: they wait again, and keep their history.
+
+    The wait after their last call still holds, as do windows, exclusions and deadlines.
+    """
+    from outdial.operations.renewals import outcomes_of, renew_budgets
+
+    outcomes = outcomes_of(outcome)
+    with open_context() as context:
+        count = renew_budgets(context.database, campaign, outcomes)
+    say(f"Waiting again: {count}.")

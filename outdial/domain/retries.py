@@ -78,6 +78,11 @@ def next_step(
     return step
 
 
+def delay_after(outcome: Outcome, policy: RetryPolicy) -> timedelta:
+    """How long a contact with a new budget waits after a last call with this outcome, counted from its end."""
+    return _delay((), outcome, policy)
+
+
 def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
     # Late truth may decide a contact whose next call was under way already: whatever that one met changes nothing.
     for attempt in reversed(history):
