@@ -12,7 +12,8 @@ from outdial.api.app import create_app
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import SettingsError
-from outdial.engine.scheduler import SchedulerSettings
+from outdial.domain.fences import Fence
+from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, resolve_secret
 from outdial.storage.database import Database
@@ -85,8 +86,16 @@ class AccountProviders:
         raise SettingsError(NO_CALLBACK_URL)
 
 
+def fence_of(settings: Settings) -> Fence:
+    """Where this process may dial, and whom."""
+    return Fence(deployment=settings.deployment, dial_only=settings.dial_only)
+
+
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
-    """A worker for all accounts in the database. Raises `SettingsError` when no callback URL is set."""
+    """A worker for all accounts in the database.
+
+    Raises `SettingsError` when no callback URL is set, or when the database belongs to another deployment.
+    """
     providers = AccountProviders(settings)
     callback_url = settings.public_url or settings.telephony_callback_url
     if callback_url is None:
@@ -95,7 +104,10 @@ def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
         callback_url=callback_url,
         batch_size=settings.scheduler_batch,
         timezone=ZoneInfo(settings.scheduler_time_zone),
+        deployment=settings.deployment,
+        dial_only=settings.dial_only,
     )
+    check_deployment(database, scheduler)
     return Worker(database, providers, scheduler, clock=clock, listen_url=settings.listen_url)
 
 

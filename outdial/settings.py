@@ -15,10 +15,12 @@ from typing import Annotated, Final, Literal
 import platformdirs
 import sqlalchemy as sa
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from outdial.domain.deployment_name import check_deployment_name
 from outdial.domain.errors import SettingsError
 from outdial.domain.http_url import check_http_url
+from outdial.domain.phone_numbers import normalize
 from outdial.domain.secret_reference import SecretPlace, parse_reference
 from outdial.domain.zones import zone
 
@@ -62,6 +64,12 @@ class Settings(BaseSettings):
     scheduler_batch: int = Field(default=25, ge=1, le=1000, validation_alias="SCHEDULER_BATCH")
     scheduler_time_zone: Annotated[str, AfterValidator(lambda name: zone(name).key)] = Field(
         default="UTC", validation_alias="SCHEDULER_TZ"
+    )
+    deployment: Annotated[str, AfterValidator(check_deployment_name)] | None = Field(
+        default=None, validation_alias="OUTDIAL_DEPLOYMENT"
+    )
+    dial_only: Annotated[frozenset[str], NoDecode, BeforeValidator(lambda text: _numbers(text))] = Field(  # noqa: PLW0108 - defined below
+        default=frozenset(), validation_alias="OUTDIAL_DIAL_ONLY"
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = Field(
         default="INFO", validation_alias="OUTDIAL_LOG_LEVEL"
@@ -155,9 +163,21 @@ CURES: Final[Mapping[str, str]] = {
     "TELEPHONY_BASE_URL": f"{_URL_CURE}, at which the provider takes calls",
     "SCHEDULER_BATCH": "write a whole number from 1 to 1000",
     "SCHEDULER_TZ": "write a time zone such as 'Europe/Rome' or 'UTC'",
+    "OUTDIAL_DEPLOYMENT": "write the name that `outdial init --deployment` gave to the database",
+    "OUTDIAL_DIAL_ONLY": "write phone numbers with + and country code, with commas between them, or leave it unset",
     "OUTDIAL_LOG_LEVEL": "write DEBUG, INFO, WARNING or ERROR",
     "OUTDIAL_LOG_FORMAT": "write text or json",
 }
+
+
+def _numbers(text: str | frozenset[str]) -> frozenset[str]:
+    """What is set but names nobody is a mistake: it must not mean everybody, as the default does."""
+    if isinstance(text, frozenset):
+        return text
+    found = frozenset(normalize(one).e164 for one in text.split(",") if one.strip())
+    if not found:
+        raise ValueError("no number")
+    return found
 
 
 def _check_database(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from outdial.cli.context import open_context
-from outdial.cli.output import print_json, print_table, say
+from outdial.cli.output import print_json, print_table, say, warn
 
 if TYPE_CHECKING:
     from outdial.domain.account import Account
@@ -102,11 +102,13 @@ def _known_adapters(adapter: str | None) -> tuple[str, ...]:
 
 @app.command("list", epilog="Example: outdial account list --json")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
-    """All accounts with their limits, and which are suspended and why."""
+    """All accounts with their limits, and which are stopped or suspended and why."""
     from outdial.operations.accounts import list_accounts
+    from outdial.operations.stops import stop_of_everything
 
     with open_context() as context:
         found = context.run(list_accounts)
+        stopped = context.run(stop_of_everything)
     if as_json:
         print_json([_document(account) for account in found])
         return
@@ -126,6 +128,40 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] 
         ],
         empty="There are no accounts yet: create one with `outdial account set NAME …`.",
     )
+    if stopped is not None:
+        warn(f"note: {stopped}")
+
+
+@app.command(epilog="Example: outdial account check main && outdial run")
+def check(name: Annotated[str, typer.Argument(help="The account's name.", metavar="NAME")]) -> None:
+    """Reach the provider without placing a call, and say in one sentence what is wrong, if anything.
+
+    Exit code: 0 if calls could be placed, 1 if not.
+    """
+    from outdial.bootstrap import AccountProviders
+    from outdial.domain.errors import SettingsError
+    from outdial.operations.account_check import Diagnosis, check_account
+    from outdial.operations.stops import find_account, still_stopped
+
+    with open_context() as context:
+        account = context.run(find_account, name)
+        notes = context.run(still_stopped, name)
+        try:
+            provider = AccountProviders(context.settings).provider_for(account)
+        except SettingsError as error:
+            found = Diagnosis(is_well=False, says=f"Account {name}: {error}")
+        else:
+            found = check_account(account, provider, context.clock)
+    say(found.says)
+    if account.suspended_at is not None:
+        notes.append(
+            f"The account is suspended since the provider said: {account.suspended_reason}. "
+            f"`outdial account set {name}` lifts that."
+        )
+    for note in notes:
+        warn(f"note: {note}")
+    if not found.is_well:
+        raise typer.Exit(1)
 
 
 def _document(account: Account) -> dict[str, Any]:
@@ -138,6 +174,9 @@ def _document(account: Account) -> dict[str, Any]:
         "max_concurrent_calls": account.max_concurrent_calls,
         "calls_per_second": account.rate.calls_per_second,
         "from": account.outbound_number,
+        "stopped_at": account.stopped_at,
+        "stopped_by": account.stopped_by,
+        "stopped_reason": account.stopped_reason,
         "suspended_at": account.suspended_at,
         "suspended_reason": account.suspended_reason,
         "not_before": account.throttle.not_before,
@@ -151,6 +190,8 @@ def _rate(account: Account) -> str:
 
 
 def _state(account: Account) -> str:
+    if account.stopped_at is not None:
+        return f"stopped by {account.stopped_by}: {account.stopped_reason}"
     if account.suspended_at is not None:
         return f"suspended: {account.suspended_reason}"
     if account.blocked_countries:

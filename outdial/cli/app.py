@@ -7,10 +7,12 @@ from importlib import import_module
 
 import typer
 
-from outdial.cli import account, calls, campaign, contacts, db, exclusions, results
+from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results
 from outdial.cli.demo import demo
+from outdial.cli.init import init
 from outdial.cli.run import run
 from outdial.cli.serve import serve
+from outdial.cli.stop import resume, stop
 
 app = typer.Typer(
     help="Outbound call campaigns: never a wrong call, never an idle line, never a riddle.",
@@ -26,11 +28,15 @@ app.add_typer(account.app, name="account")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(calls.app, name="calls")
+app.add_typer(numbers.app, name="numbers")
 app.add_typer(results.app, name="results")
 app.add_typer(exclusions.app, name="exclusions")
 app.add_typer(exclusions.app, name="dnc", help="The same as `outdial exclusions`.")
 app.command()(demo)
+app.command()(init)
 app.command()(run)
+app.command()(stop)
+app.command()(resume)
 app.command()(serve)
 with suppress(ModuleNotFoundError):
     app.command("simulate-provider")(import_module("outdial.cli.simulate").simulate_provider)

@@ -77,12 +77,14 @@ def show(name: Name, as_json: Json = False) -> None:
     """One campaign: where it stands, how its contacts stand, and its definition."""
     from outdial.operations.campaign_changes import describe_definition, to_document
     from outdial.operations.campaigns import campaign_progress
+    from outdial.operations.stops import still_stopped
 
     with open_context() as context:
         progress = context.run(campaign_progress, name)
+        stops = context.run(still_stopped, progress.campaign.definition.account)
     definition = progress.campaign.definition
     if as_json:
-        print_json({**_summary(progress), "definition": to_document(definition)})
+        print_json({**_summary(progress), "stops": stops, "definition": to_document(definition)})
         return
     counts = ", ".join(f"{count} {state}" for state, count in progress.contacts.items()) or "none"
     print_facts(
@@ -93,6 +95,7 @@ def show(name: Name, as_json: Json = False) -> None:
             "revision": progress.campaign.revision,
             "contacts": counts,
             "open calls": progress.open_calls,
+            "stopped": " ".join(stops),
         }
     )
     say("")
@@ -148,6 +151,26 @@ def cancel(name: Name) -> None:
     _report(moved)
     if withdrawn:
         say(f"{withdrawn} contacts were withdrawn.")
+
+
+@app.command("test", epilog="Example: outdial campaign test spring-survey --to +393471234567")
+def try_out(
+    name: Name,
+    to: Annotated[str, typer.Option(help="A number of your own, with + and country code.", metavar="NUMBER")],
+    now: Annotated[bool, typer.Option("--now", help="Also outside the campaign's windows.")] = False,
+) -> None:
+    """Place one call for the campaign, follow it to its end, and count it nowhere.
+
+    The campaign need not run. Exclusions, stops, OUTDIAL_DIAL_ONLY and the account's limits hold; no worker is needed.
+    Ctrl-C stops following; the call goes on.
+
+    Exit code: 0 if the call was answered, 1 if it was not.
+    """
+    from outdial.cli.test_call import call_and_follow
+
+    with open_context() as context:
+        if not call_and_follow(context, name, to, now=now):
+            raise typer.Exit(1)
 
 
 def _wait_for_last_check(context: Context) -> None:

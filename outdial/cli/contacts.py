@@ -273,3 +273,22 @@ def _summary(done: Imported) -> dict[str, object]:
         "repeated": counts.repeated,
         "rejected": counts.rejected,
     }
+
+
+@app.command(epilog="Example: outdial contacts retry --campaign spring-survey --outcome no_answer,busy")
+def retry(
+    campaign: Annotated[str, typer.Option(help="The campaign that they are called for.", metavar="NAME")],
+    outcome: Annotated[
+        str, typer.Option(help="How their last call ended: one or more, with commas.", metavar="OUTCOMES")
+    ],
+) -> None:
+    """Give those whose attempts are used up a new budget: they wait again, and keep their history.
+
+    The wait after their last call still holds, as do windows, exclusions and deadlines.
+    """
+    from outdial.operations.renewals import outcomes_of, renew_budgets
+
+    outcomes = outcomes_of(outcome)
+    with open_context() as context:
+        count = renew_budgets(context.database, campaign, outcomes)
+    say(f"Waiting again: {count}.")

@@ -49,7 +49,6 @@ def open_context(*, check_schema: bool = True) -> Iterator[Context]:
     from outdial.clock import SystemClock
     from outdial.observability import configure_logging
     from outdial.settings import load_settings
-    from outdial.storage import migrate
     from outdial.storage.database import Database, create_engine
 
     settings = load_settings()
@@ -59,6 +58,8 @@ def open_context(*, check_schema: bool = True) -> Iterator[Context]:
     try:
         context = Context(settings=settings, clock=clock, database=Database(engine, clock))
         if check_schema:
+            from outdial.storage import migrate
+
             context.run(migrate.check)
         yield context
     except (sa.exc.DBAPIError, sqlite3.Error) as error:

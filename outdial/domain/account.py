@@ -13,7 +13,9 @@ from outdial.domain.pacing import Rate, Throttle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One row of `provider_configurations`. `blocked_countries` maps a country to the provider's reason."""
+    """One row of `provider_configurations`. `blocked_countries` maps a country to the provider's reason; suspended is
+    what the provider's answers did, stopped what a person did.
+    """
 
     id: AccountId
     name: str
@@ -30,3 +32,6 @@ class Account:
     suspended_at: datetime | None = None
     suspended_reason: str | None = None
     blocked_countries: Mapping[str, str] = field(default_factory=dict)
+    stopped_at: datetime | None = None
+    stopped_by: str | None = None
+    stopped_reason: str | None = None

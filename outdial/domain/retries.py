@@ -57,20 +57,30 @@ class NextStep:
 
 
 def next_step(
-    history: Sequence[PastAttempt], policy: RetryPolicy, deadline: datetime | None = None
+    history: Sequence[PastAttempt],
+    policy: RetryPolicy,
+    deadline: datetime | None = None,
+    *,
+    renewed_at: datetime | None = None,
 ) -> NextStep:
     """The contact's next step; `history` is oldest first and not empty.
 
-    No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end).
+    No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end). Only
+    attempts that ended after `renewed_at` spend of the budget; all of them are history.
     """
     placed = [attempt for attempt in history if attempt.outcome is not Outcome.NOT_PLACED]
     final = _final(history)
     if final is not None:
         return NextStep(state=final[0], final_reason=final[1], attempts_count=len(placed))
-    step = _again(history, placed, policy)
+    step = _again(history, placed, policy, renewed_at)
     if deadline is not None and step.next_attempt_at is not None and step.next_attempt_at >= deadline:
         return NextStep(state=ContactState.EXPIRED, final_reason="deadline", attempts_count=len(placed))
     return step
+
+
+def delay_after(outcome: Outcome, policy: RetryPolicy) -> timedelta:
+    """How long a contact with a new budget waits after a last call with this outcome, counted from its end."""
+    return _delay((), outcome, policy)
 
 
 def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
@@ -95,34 +105,40 @@ def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
     return None
 
 
-def _again(history: Sequence[PastAttempt], placed: Sequence[PastAttempt], policy: RetryPolicy) -> NextStep:
+def _again(
+    history: Sequence[PastAttempt],
+    placed: Sequence[PastAttempt],
+    policy: RetryPolicy,
+    renewed_at: datetime | None,
+) -> NextStep:
     """A call that was not placed only delays what the calls before it asked for."""
     last = history[-1]
     if last.outcome is not Outcome.NOT_PLACED:
-        return _after_call(placed, policy)
+        return _after_call(placed, policy, renewed_at)
     due_at = last.ended_at + _not_placed_delay(history)
     if not placed:
         return NextStep(
             state=ContactState.PENDING, attempts_count=0, next_attempt_at=due_at, stage=Stage.FIRST
         )
-    step = _after_call(placed, policy)
+    step = _after_call(placed, policy, renewed_at)
     if step.next_attempt_at is None:
         return step
     return replace(step, next_attempt_at=max(step.next_attempt_at, due_at))
 
 
-def _after_call(placed: Sequence[PastAttempt], policy: RetryPolicy) -> NextStep:
+def _after_call(placed: Sequence[PastAttempt], policy: RetryPolicy, renewed_at: datetime | None) -> NextStep:
     last, count = placed[-1], len(placed)
-    callbacks = sum(1 for attempt in placed if attempt.outcome is Outcome.CALLBACK)
+    spent = [attempt for attempt in placed if renewed_at is None or attempt.ended_at > renewed_at]
+    callbacks = sum(1 for attempt in spent if attempt.outcome is Outcome.CALLBACK)
     granted = min(callbacks, MAX_CALLBACKS)
-    if count >= policy.max_attempts + granted:
+    if len(spent) >= policy.max_attempts + granted:
         return NextStep(state=ContactState.NOT_REACHED, final_reason=str(last.outcome), attempts_count=count)
     if last.outcome is Outcome.CALLBACK and last.callback_at is not None:
         due_at = max(last.callback_at, last.ended_at)
         return NextStep(
             state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.CALLBACK
         )
-    due_at = last.ended_at + _delay(placed, last.outcome, policy)
+    due_at = last.ended_at + _delay(spent, last.outcome, policy)
     return NextStep(
         state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.RETRY
     )
@@ -133,7 +149,7 @@ def _delay(history: Sequence[PastAttempt], outcome: Outcome, policy: RetryPolicy
     if not delays:
         return policy.default_delay
     earlier = sum(1 for attempt in history if attempt.outcome is outcome) - 1
-    return delays[min(earlier, len(delays) - 1)]
+    return delays[max(0, min(earlier, len(delays) - 1))]
 
 
 def _not_placed_delay(history: Sequence[PastAttempt]) -> timedelta:

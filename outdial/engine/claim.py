@@ -19,21 +19,25 @@ from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
+from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
 from outdial.domain.order import Bucket, Plan, plan
 from outdial.domain.pacing import HORIZON, Slots, reserve
 from outdial.domain.permit import Permit, Reason, Refusal, zone_permit
 from outdial.engine.definitions import Definitions
-from outdial.storage import accounts, attempts, buckets, campaigns, contacts
+from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.campaigns import RunningCampaign
 from outdial.storage.contacts import DueContact
 from outdial.storage.database import database_now
+from outdial.storage.deployment import Deployment
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
 # When to look again at a contact whose number has an open call: its end is not ours to know.
 BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
+# And at one that this worker must not call, though another may.
+DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
 
@@ -45,6 +49,7 @@ class ClaimSettings:
     batch_size: int
     scheduler_time_zone: str
     new_call_id: Callable[[], CallId]
+    fence: Fence = Fence()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,8 @@ class ClaimedCall:
 class Claimed:
     """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
 
-    `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more.
+    `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
+    this worker may dial nothing from this database, in one sentence.
     """
 
     calls: Sequence[ClaimedCall] = ()
@@ -80,6 +86,7 @@ class Claimed:
     tolerance_seconds: float = 0.0
     is_drained: bool = False
     may_go_on: bool = False
+    not_here: str | None = None
 
 
 def claim(
@@ -92,6 +99,8 @@ def claim(
     clock: Clock,
 ) -> Claimed:
     """Take what may be called now, as many as there are free lines and slots, and make attempts of them."""
+    # Before the lock, so that it costs nobody a wait: what a stop is exact by is the last check.
+    around = deployment.load(connection)
     account = accounts.lock(connection, account_id)
     if account is None:
         return Claimed()
@@ -99,7 +108,7 @@ def claim(
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)
     moment = Moment(at=open_calls.at, read_at=read_at)
-    free = max(0, account.max_concurrent_calls - open_calls.total)
+    free = max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
     running = campaigns.running(connection, account_id, moment.at)
     definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
     waiting = buckets.waiting(connection, list(definitions)) if definitions else []
@@ -112,10 +121,11 @@ def claim(
         definitions=definitions,
         tolerance_seconds=account.rate.tolerance().total_seconds(),
         is_drained=not waiting and bool(running),
+        not_here=settings.fence.why_not_here(around.name),
     )
     if not planned.due:
         return found
-    blocked = _blocked(account, moment.at, free)
+    blocked = fenced(around, account, found.not_here) or blocked_until(account, moment.at, free)
     if blocked is not None:
         return _held_by(found, *blocked)
     wanted = min(free, settings.batch_size)
@@ -154,7 +164,10 @@ def next_due(
     planned = _plan(connection, waiting, definitions, account, at, settings, known)
     instants = [planned.next_due_at, campaigns.next_start(connection, account_id)]
     if planned.due:
-        blocked = _blocked(account, at, account.max_concurrent_calls - open_calls.total)
+        free = account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting
+        around = deployment.load(connection)
+        not_here = settings.fence.why_not_here(around.name)
+        blocked = fenced(around, account, not_here) or blocked_until(account, at, free)
         slot = max(at, (account.rate_cursor_at or at) - HORIZON)
         instants.append(slot if blocked is None else blocked[1])
     return min((instant for instant in instants if instant is not None), default=None)
@@ -263,6 +276,9 @@ class _Transaction:
         return Counter(contact.campaign_id for contact in found)
 
     def _why_not(self, contact: DueContact) -> Reason | None:
+        # First, for the others are final, and who must not be called from here may well be called from elsewhere.
+        if not self.settings.fence.allows(contact.phone_number):
+            return Reason.DIAL_ONLY
         if contact.is_excluded:
             return Reason.EXCLUDED
         if contact.call_before is not None and contact.call_before <= self.moment.at:
@@ -276,7 +292,8 @@ class _Transaction:
             return contact_id, ContactState.EXCLUDED, "exclusion_list", None
         if reason is Reason.DEADLINE:
             return contact_id, ContactState.EXPIRED, "deadline", None
-        return contact_id, ContactState.PENDING, None, self.moment.at + BUSY_NUMBER_DELAY
+        delay = DIAL_ONLY_DELAY if reason is Reason.DIAL_ONLY else BUSY_NUMBER_DELAY
+        return contact_id, ContactState.PENDING, None, self.moment.at + delay
 
     def _insert(self, callable_now: Sequence[DueContact]) -> Mapping[ContactId, AttemptId]:
         if not callable_now:
@@ -367,7 +384,16 @@ def _plan(
     return plan(waiting, permit_of, at)
 
 
-def _blocked(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
+def fenced(around: Deployment, account: Account, not_here: str | None) -> tuple[Reason, None] | None:
+    """Whether a person or a fence holds the whole account."""
+    if not_here is not None:
+        return Reason.OTHER_DEPLOYMENT, None
+    is_stopped = around.stopped_at is not None or account.stopped_at is not None
+    return (Reason.STOPPED, None) if is_stopped else None
+
+
+def blocked_until(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
+    """Whether the account itself cannot dial now, and until when as far as is known."""
     if account.suspended_at is not None:
         return Reason.ACCOUNT_SUSPENDED, None
     not_before = account.throttle.not_before

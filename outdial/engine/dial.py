@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from outdial.clock import Clock
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
+from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
 from outdial.domain.script import render
 from outdial.engine.claim import ClaimedCall, reserve_again
@@ -61,6 +62,7 @@ class Dialer:
         worker_id: WorkerId,
         caller: Caller,
         callback_url: str,
+        fence: Fence,
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
@@ -69,6 +71,7 @@ class Dialer:
         self._worker_id = worker_id
         self._caller = caller
         self._callback_url = callback_url
+        self._fence = fence
         self._transactions = transactions
         self._known = known
         self._clock = clock
@@ -158,7 +161,7 @@ class Dialer:
 
     async def _is_still_allowed(self, call: ClaimedCall) -> bool:
         allowed = await self._transactions.run(
-            attempts.last_check, [call.attempt_id], self._worker_id, already_sent=True
+            attempts.last_check, [call.attempt_id], self._worker_id, self._fence, already_sent=True
         )
         return call.attempt_id in allowed
 
@@ -170,7 +173,7 @@ class Dialer:
     async def _check(self, ids: Sequence[AttemptId]) -> Sequence[tuple[bool, float]]:
         # Its age counts from before the statement: a stop committed while it runs may not have been seen.
         checked_at = self._clock.monotonic()
-        allowed = await self._transactions.run(attempts.last_check, ids, self._worker_id)
+        allowed = await self._transactions.run(attempts.last_check, ids, self._worker_id, self._fence)
         return [(attempt_id in allowed, checked_at) for attempt_id in ids]
 
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:

@@ -214,8 +214,13 @@ def _step_of(
     settled = [past for past in history if past is not None]
     if not settled:
         return None
+    if row.is_test:
+        # One call, whatever came of it, and counted nowhere.
+        return NextStep(state=ContactState.COMPLETED, final_reason="test", attempts_count=len(settled))
     deadlines = [instant for instant in (row.call_before, definition.ends_at) if instant is not None]
-    step = next_step(settled, definition.retry, min(deadlines, default=None))
+    step = next_step(
+        settled, definition.retry, min(deadlines, default=None), renewed_at=row.budget_renewed_at
+    )
     if row.state in FINAL_STATES and step.state is ContactState.PENDING:
         return None
     if row.state in {ContactState.WITHDRAWN, ContactState.EXCLUDED}:

@@ -19,7 +19,9 @@ from outdial.domain.account import Account
 from outdial.domain.answers import meaning_of
 from outdial.domain.attempt import AttemptState
 from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderError
+from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.phone_numbers import normalize
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
 from outdial.engine.definitions import Definitions
@@ -27,7 +29,7 @@ from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
-from outdial.storage import accounts, workers
+from outdial.storage import accounts, deployment, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
@@ -42,12 +44,21 @@ MAX_BATCH: Final = 1000
 class SchedulerSettings:
     """`callback_url` is where the provider sends its events; `timezone` serves campaigns that were written without any
     zone; `account` names the account to dial for, and may be left out where there is only one.
+
+    A database that has a name is only dialed from where `deployment` says the same. `dial_only`: the only numbers
+    (E.164) that may be called; empty means all.
     """
 
     callback_url: str
     batch_size: int = 25
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     account: str | None = None
+    deployment: str | None = None
+    dial_only: frozenset[str] = frozenset()
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(deployment=self.deployment, dial_only=self.dial_only)
 
     def __post_init__(self) -> None:
         if not self.callback_url.startswith(("http://", "https://")):
@@ -56,6 +67,9 @@ class SchedulerSettings:
             )
         if not 1 <= self.batch_size <= MAX_BATCH:
             raise SettingsError(f"batch_size is {self.batch_size}: it must be from 1 to {MAX_BATCH}.")
+        for number in sorted(self.dial_only):
+            if normalize(number).e164 != number:
+                raise SettingsError(f"dial_only has {number!r}: write it as {normalize(number).e164}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +125,13 @@ class Lane:
         self._known = known
         self._clock = clock
         self._is_stopped = False
+        self._not_here: str | None = None
         self._dialer = Dialer(
             account_id=account.id,
             worker_id=worker_id,
             caller=caller,
             callback_url=callback_url,
+            fence=claim_settings.fence,
             transactions=transactions,
             known=known,
             clock=clock,
@@ -131,8 +147,8 @@ class Lane:
         self._dialer.stop()
 
     async def claim(self) -> Claimed:
-        """One claim."""
-        return await self._transactions.run(
+        """One claim. Where nothing may be dialed from here, it says why, once."""
+        claimed = await self._transactions.run(
             claim,
             self.account.id,
             self._worker_id,
@@ -141,6 +157,10 @@ class Lane:
             self._known,
             self._clock,
         )
+        if claimed.not_here is not None and claimed.not_here != self._not_here:
+            log.error("%s", claimed.not_here)
+        self._not_here = claimed.not_here
+        return claimed
 
     @property
     def is_full(self) -> bool:
@@ -234,6 +254,7 @@ class SchedulerService:
                         batch_size=self._settings.batch_size,
                         scheduler_time_zone=self._settings.timezone.key,
                         new_call_id=self._new_call_id,
+                        fence=self._settings.fence,
                     ),
                     transactions=transactions,
                     known=self._known,
@@ -266,6 +287,13 @@ def result_of(
         capacity_used_up=len(claimed.calls) >= claimed.free_lines,
         next_due_at=next_due_at,
     )
+
+
+def check_deployment(database: Database, settings: SchedulerSettings) -> None:
+    """Raises `SettingsError` where nothing may be dialed from this database with these settings."""
+    why_not = settings.fence.why_not_here(database.run(deployment.load).name)
+    if why_not is not None:
+        raise SettingsError(why_not)
 
 
 def engine_of(session_factory: sessionmaker[Session]) -> sa.Engine:

@@ -91,6 +91,7 @@ class Worker:
             batch_size=settings.batch_size,
             scheduler_time_zone=settings.timezone.key,
             new_call_id=new_call_id or call_id_factory(self._clock),
+            fence=settings.fence,
         )
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._known = Definitions()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from outdial.domain.errors import NotFound
+from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AttemptId, CampaignId
+from outdial.operations.file_values import SECONDS_PER_UNIT
 from outdial.storage import call_events, campaigns, reports
+from outdial.storage.database import database_now
 
 # What a BIGINT holds for sure.
 LONGEST_ID: Final = 18
+AGE: Final = re.compile(r"([0-9]{1,6})([smhd])")
 
 SUMMARY: Final = (
     "id",
@@ -28,6 +32,7 @@ SUMMARY: Final = (
     "phone_number",
     "from_number",
     "attempt_number",
+    "is_test",
     "state",
     "ending",
     "answered_by",
@@ -85,13 +90,22 @@ class CallStory:
 
 
 def list_calls(
-    connection: sa.Connection, *, campaign: str | None = None, open_only: bool = False, limit: int = 50
+    connection: sa.Connection,
+    *,
+    campaign: str | None = None,
+    open_only: bool = False,
+    older_than: timedelta | None = None,
+    limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """The newest calls first, each with its facts and instants. Raises `NotFound` for an unknown campaign."""
+    """The newest calls first, each with its facts and instants; those claimed within `older_than` are left out.
+
+    Raises `NotFound` for an unknown campaign.
+    """
     rows = reports.calls(
         connection,
         campaign_id=None if campaign is None else _campaign_id(connection, campaign),
         open_only=open_only,
+        claimed_before=None if older_than is None else database_now(connection) - older_than,
         limit=limit,
     )
     return [{name: row[name] for name in (*SUMMARY, *INSTANTS.values())} for row in rows]
@@ -99,11 +113,7 @@ def list_calls(
 
 def show_call(connection: sa.Connection, call: str) -> CallStory:
     """One call, by its `call_id` or by the id of its row. Raises `NotFound`."""
-    row = reports.call_by_call_id(connection, call)
-    if row is None and call.isdecimal() and len(call) <= LONGEST_ID:
-        row = reports.call_by_id(connection, AttemptId(int(call)))
-    if row is None:
-        raise NotFound("call", call, "`outdial calls list` shows the latest, with their ids.")
+    row = _row(connection, call)
     ours = [
         Moment(at=row[column], source="outdial", what=what, details={})
         for what, column in INSTANTS.items()
@@ -122,6 +132,28 @@ def show_call(connection: sa.Connection, call: str) -> CallStory:
         # Sorting keeps the order of equals: what we were told stands before what we made of it.
         timeline=sorted([*theirs, *ours], key=lambda moment: moment.at),
     )
+
+
+def find_call(connection: sa.Connection, call: str) -> AttemptId:
+    """By its `call_id` or by the id of its row. Raises `NotFound`."""
+    return AttemptId(_row(connection, call)["id"])
+
+
+def age(text: str) -> timedelta:
+    """How long ago: "90s", "10m", "2h", "1d". Raises `UserError`."""
+    found = AGE.fullmatch(text.strip())
+    if found is None:
+        raise UserError(f"--older-than is {text!r}: write a time such as 90s, 10m, 2h or 1d.")
+    return timedelta(seconds=int(found[1]) * SECONDS_PER_UNIT[found[2]])
+
+
+def _row(connection: sa.Connection, call: str) -> sa.RowMapping:
+    row = reports.call_by_call_id(connection, call)
+    if row is None and call.isdecimal() and len(call) <= LONGEST_ID:
+        row = reports.call_by_id(connection, AttemptId(int(call)))
+    if row is None:
+        raise NotFound("call", call, "`outdial calls list` shows the latest, with their ids.")
+    return row
 
 
 def _campaign_id(connection: sa.Connection, name: str) -> CampaignId:

@@ -19,13 +19,13 @@ from outdial.domain.contact import ContactState
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AccountId
 from outdial.domain.phone_numbers import normalize
+from outdial.operations import stops
 from outdial.operations.campaign_changes import describe_changes
 from outdial.storage import accounts, attempts, campaign_contacts, campaigns, contacts
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
 
-SETTLE_SECONDS: Final = 0.1
-"""How old the last check before a call may be when the call leaves: what a stop waits after its commit."""
+SETTLE_SECONDS: Final = stops.SETTLE_SECONDS
 
 WITHDRAWN_AT_ONCE: Final = 10_000
 

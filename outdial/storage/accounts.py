@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -91,6 +91,26 @@ def resume(connection: sa.Connection, account_id: AccountId) -> bool:
     return connection.execute(statement).rowcount > 0
 
 
+def stop(connection: sa.Connection, account_id: AccountId, by: str, reason: str, at: datetime) -> bool:
+    """A person's stop, which only a person ends; False if the account was stopped already: its first reason stays."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.stopped_at.is_(None))
+        .values(stopped_at=at, stopped_by=by, stopped_reason=reason)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def end_stop(connection: sa.Connection, account_id: AccountId) -> bool:
+    """Let a stopped account dial again; False if it was not stopped."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.stopped_at.is_not(None))
+        .values(stopped_at=None, stopped_by=None, stopped_reason=None)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
 def resting_numbers(connection: sa.Connection, account_id: AccountId) -> frozenset[str]:
     """Caller numbers of the account that must not be shown."""
     query = sa.select(caller_numbers.c.phone_number).where(
@@ -102,22 +122,53 @@ def resting_numbers(connection: sa.Connection, account_id: AccountId) -> frozens
 def rest_number(
     connection: sa.Connection, account_id: AccountId, phone_number: str, reason: str, at: datetime
 ) -> None:
-    """Stop showing a caller number, with the reason, until somebody uses it again."""
-    changed = connection.execute(
+    """Stop showing a caller number, with the reason, until somebody uses it again. A retired one stays so."""
+    add_numbers(connection, account_id, {phone_number: None}, at)
+    connection.execute(
         sa.update(caller_numbers)
-        .where(caller_numbers.c.account_id == account_id, caller_numbers.c.phone_number == phone_number)
+        .where(
+            caller_numbers.c.account_id == account_id,
+            caller_numbers.c.phone_number == phone_number,
+            caller_numbers.c.state != "retired",
+        )
         .values(state="resting", reason=reason, changed_at=at)
     )
-    if changed.rowcount == 0:
-        connection.execute(
-            sa.insert(caller_numbers).values(
-                account_id=account_id,
-                phone_number=phone_number,
-                state="resting",
-                reason=reason,
-                changed_at=at,
-            )
-        )
+
+
+def set_number_state(
+    connection: sa.Connection,
+    account_id: AccountId,
+    phone_number: str,
+    state: str,
+    reason: str | None,
+    at: datetime,
+) -> bool | None:
+    """A person's word on a caller number; False if it stood so already, None if the account has no such number."""
+    known = connection.execute(
+        sa.select(caller_numbers.c.state)
+        .where(caller_numbers.c.account_id == account_id, caller_numbers.c.phone_number == phone_number)
+        .with_for_update()
+    ).scalar_one_or_none()
+    if known is None or known == state:
+        return None if known is None else False
+    connection.execute(
+        sa.update(caller_numbers)
+        .where(caller_numbers.c.account_id == account_id, caller_numbers.c.phone_number == phone_number)
+        .values(state=state, reason=reason, changed_at=at)
+    )
+    return True
+
+
+def numbers(connection: sa.Connection, account_id: AccountId | None = None) -> Sequence[sa.RowMapping]:
+    """The caller numbers of the account, or of all, with their account's name."""
+    query = (
+        sa.select(caller_numbers, accounts.c.name.label("account"))
+        .join(accounts)
+        .order_by(accounts.c.name, caller_numbers.c.phone_number)
+    )
+    if account_id is not None:
+        query = query.where(caller_numbers.c.account_id == account_id)
+    return connection.execute(query).mappings().all()
 
 
 def use_numbers(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[str]:
@@ -175,4 +226,7 @@ def _account(row: sa.RowMapping) -> Account:
         suspended_at=row["suspended_at"],
         suspended_reason=row["suspended_reason"],
         blocked_countries=dict(row["blocked_countries"]),
+        stopped_at=row["stopped_at"],
+        stopped_by=row["stopped_by"],
+        stopped_reason=row["stopped_reason"],
     )

@@ -14,9 +14,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass, Progress, Source
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.fences import Fence
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, ProviderCallId, WorkerId
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
+from outdial.storage import deployment, test_calls
 from outdial.storage.contacts import is_excluded
 from outdial.storage.database import now_expression
 from outdial.storage.rows import Rows
@@ -28,10 +30,13 @@ attempts = call_attempts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCalls:
-    """The account's open calls, and the instant of the count by the database's clock."""
+    """The account's open calls, and the instant of the count by the database's clock. `tests_waiting`: test calls that
+    wait for a line, which is theirs before all others'.
+    """
 
     at: datetime
     by_campaign: Mapping[CampaignId, int]
+    tests_waiting: int = 0
 
     @property
     def total(self) -> int:
@@ -91,13 +96,14 @@ def count_open(connection: sa.Connection, account_id: AccountId) -> OpenCalls:
         .group_by(attempts.c.campaign_id)
         .subquery()
     )
-    clock = sa.select(now_expression(connection).label("at")).subquery()
-    query = sa.select(clock.c.at, counted.c.campaign_id, counted.c.open).select_from(
+    now = now_expression(connection)
+    clock = sa.select(now.label("at"), test_calls.waiting(account_id, now).label("tests_waiting")).subquery()
+    query = sa.select(clock.c.at, clock.c.tests_waiting, counted.c.campaign_id, counted.c.open).select_from(
         clock.outerjoin(counted, sa.true())
     )
     rows = connection.execute(query).all()
     counts = {CampaignId(row.campaign_id): row.open for row in rows if row.campaign_id is not None}
-    return OpenCalls(at=rows[0].at, by_campaign=counts)
+    return OpenCalls(at=rows[0].at, by_campaign=counts, tests_waiting=rows[0].tests_waiting)
 
 
 def insert(
@@ -127,15 +133,24 @@ def insert(
 
 
 def last_check(
-    connection: sa.Connection, ids: Collection[AttemptId], worker_id: WorkerId, *, already_sent: bool = False
+    connection: sa.Connection,
+    ids: Collection[AttemptId],
+    worker_id: WorkerId,
+    fence: Fence = Fence(),
+    *,
+    already_sent: bool = False,
 ) -> frozenset[AttemptId]:
     """Which of these may be sent right now; the first time it also writes `sent_at`, the fence.
 
-    All that may have changed since the claim is asked again, in one statement: the campaign runs, the account dials,
-    the contact is still ours, the number is not excluded, the time has not passed.
+    All that may have changed since the claim is asked again, in one statement: nobody stopped everything, the account
+    or the campaign, the database is the one that we belong to, the account dials, the contact is still ours, the number
+    is one that we may call and not excluded, the time has not passed.
     """
-    rows, statement = _last_check(connection.dialect.name, already_sent)
-    params = {**rows.params([(attempt_id,) for attempt_id in sorted(ids)]), "by_worker": worker_id}
+    rows, statement = _last_check(connection.dialect.name, already_sent, bool(fence.dial_only))
+    params: dict[str, Any] = rows.params([(attempt_id,) for attempt_id in sorted(ids)])
+    params |= {"by_worker": worker_id, "own_deployment": fence.deployment or ""}
+    if fence.dial_only:
+        params["dial_only"] = sorted(fence.dial_only)
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
@@ -217,6 +232,55 @@ def histories(
 def campaigns_of(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AttemptId, CampaignId]:
     query = sa.select(attempts.c.id, attempts.c.campaign_id).where(attempts.c.id.in_(tuple(ids)))
     return {AttemptId(row.id): CampaignId(row.campaign_id) for row in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call that holds a line. `sent_at` None: the provider has not heard of it."""
+
+    id: AttemptId
+    account_id: AccountId
+    call_id: CallId
+    provider_call_id: ProviderCallId | None
+    sent_at: datetime | None
+
+
+def open_calls(
+    connection: sa.Connection,
+    *,
+    account_id: AccountId | None = None,
+    campaign_id: CampaignId | None = None,
+    attempt_id: AttemptId | None = None,
+) -> list[OpenCall]:
+    """The calls that hold a line, of all accounts and campaigns or of those that are named."""
+    query = sa.select(
+        attempts.c.id,
+        attempts.c.account_id,
+        attempts.c.call_id,
+        attempts.c.provider_call_id,
+        attempts.c.sent_at,
+    ).where(attempts.c.ended_at.is_(None))
+    wanted = {"account_id": account_id, "campaign_id": campaign_id, "id": attempt_id}
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(attempts.c[name] == value)
+    return [OpenCall(**row) for row in connection.execute(query.order_by(attempts.c.id)).mappings()]
+
+
+def note_end(
+    connection: sa.Connection,
+    ids: Collection[AttemptId],
+    *,
+    by: str,
+    reason: str,
+    look_up_at: datetime | None = None,
+) -> None:
+    """Who ended these calls and why; open ones are asked about at `look_up_at`, should no event tell of their end."""
+    rows, statement = _note_end(connection.dialect.name)
+    params = rows.params([(attempt_id,) for attempt_id in sorted(ids)])
+    connection.execute(
+        statement, {**params, "by": by, "metadata": {"ended_because": reason}, "look_up_at": look_up_at}
+    )
 
 
 def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[AttemptId]:
@@ -319,7 +383,7 @@ def _insert(dialect: str) -> tuple[Rows, sa.Insert]:
 
 
 @cache
-def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
+def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows, Any]:
     rows = Rows(dialect, "r", {"id": BigId})
     now: sa.ColumnElement[Any] = sa.literal_column(
         "clock_timestamp()" if dialect == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
@@ -331,20 +395,24 @@ def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
         attempts.c.state == AttemptState.DIALING,
         attempts.c.sent_at.is_not(None) if already_sent else attempts.c.sent_at.is_(None),
         attempts.c.not_after > now,
-        sa.exists().where(
-            campaigns.c.id == attempts.c.campaign_id, campaigns.c.status == CampaignStatus.RUNNING
-        ),
+        ~deployment.forbids(sa.bindparam("own_deployment", type_=sa.Text)),
         sa.exists().where(
             provider_configurations.c.id == attempts.c.account_id,
             provider_configurations.c.suspended_at.is_(None),
+            provider_configurations.c.stopped_at.is_(None),
             sa.or_(
                 provider_configurations.c.not_before.is_(None), provider_configurations.c.not_before <= now
             ),
         ),
         sa.exists().where(
-            contacts.c.id == attempts.c.contact_id, contacts.c.state == ContactState.IN_PROGRESS
+            contacts.c.id == attempts.c.contact_id,
+            contacts.c.state == ContactState.IN_PROGRESS,
+            campaigns.c.id == attempts.c.campaign_id,
+            # A test call is made before its campaign runs too.
+            sa.or_(contacts.c.is_test, campaigns.c.status == CampaignStatus.RUNNING),
         ),
         ~is_excluded(attempts.c.phone_number, attempts.c.campaign_id, now),
+        *([attempts.c.phone_number.in_(sa.bindparam("dial_only", expanding=True))] if is_fenced else []),
     )
     if already_sent:
         return rows, sa.select(attempts.c.id).select_from(rows.source.join(attempts, sa.true())).where(
@@ -357,6 +425,24 @@ def _last_check(dialect: str, already_sent: bool) -> tuple[Rows, Any]:
 def _move_slots(dialect: str) -> tuple[Rows, sa.Update]:
     rows = Rows(dialect, "r", {"id": BigId, "dial_at": Instant})
     return rows, sa.update(attempts).where(attempts.c.id == rows.c.id).values(dial_at=rows.c.dial_at)
+
+
+def _note_end(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(dialect, "r", {"id": BigId})
+    look_up_at: sa.ColumnElement[Any] = sa.bindparam("look_up_at", type_=Instant)
+    if dialect == "postgresql":
+        # Postgres does not guess the type of a parameter inside a CASE.
+        look_up_at = sa.cast(look_up_at, Instant)
+    statement = (
+        sa.update(attempts)
+        .where(attempts.c.id == rows.c.id)
+        .values(
+            ended_by=sa.bindparam("by", type_=sa.Text),
+            metadata=sa.bindparam("metadata", type_=Json),
+            look_up_at=sa.case((attempts.c.ended_at.is_(None), look_up_at), else_=attempts.c.look_up_at),
+        )
+    )
+    return rows, statement
 
 
 PROGRESS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Statements over all contacts of one campaign: how they stand."""
+"""Statements over all contacts of one campaign: how they stand. Those of test calls are left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from outdial.storage.tables import call_attempts, contacts
 
 
 def has_any(connection: sa.Connection, campaign_id: CampaignId) -> bool:
-    query = sa.select(sa.exists().where(contacts.c.campaign_id == campaign_id))
+    query = sa.select(sa.exists().where(contacts.c.campaign_id == campaign_id, ~contacts.c.is_test))
     return bool(connection.execute(query).scalar_one())
 
 
@@ -18,7 +18,7 @@ def count_by_state(connection: sa.Connection, campaign_id: CampaignId) -> dict[C
     """How many contacts stand where, in the order of the states; those without any are left out."""
     query = (
         sa.select(contacts.c.state, sa.func.count())
-        .where(contacts.c.campaign_id == campaign_id)
+        .where(contacts.c.campaign_id == campaign_id, ~contacts.c.is_test)
         .group_by(contacts.c.state)
     )
     counts = {row[0]: row[1] for row in connection.execute(query)}

@@ -255,8 +255,8 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
             campaigns.c.account_id == account_id,
             campaigns.c.status == CampaignStatus.RUNNING,
             sa.or_(campaigns.c.when_empty == WhenEmpty.COMPLETE, campaigns.c.ends_at <= at),
-            _nobody_in(ContactState.PENDING),
-            _nobody_in(ContactState.IN_PROGRESS),
+            ~_somebody_in(ContactState.PENDING),
+            ~_somebody_in(ContactState.IN_PROGRESS),
             ~sa.exists().where(
                 imports.c.campaign_id == campaigns.c.id,
                 imports.c.finished_at.is_(None),
@@ -273,8 +273,8 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
         sa.update(campaigns)
         .where(
             campaigns.c.id.in_(candidates),
-            _nobody_in(ContactState.PENDING),
-            _nobody_in(ContactState.IN_PROGRESS),
+            ~_somebody_in(ContactState.PENDING),
+            ~_somebody_in(ContactState.IN_PROGRESS),
         )
         .values(status=CampaignStatus.COMPLETED, changed_at=at)
         .returning(campaigns.c.id)
@@ -386,9 +386,11 @@ def _nobody_in(state: ContactState) -> sa.ColumnElement[bool]:
 
 def _somebody_in(state: ContactState) -> sa.Exists:
     # The state as a literal, so that the planner can use the partial index.
-    return sa.exists().where(
-        contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")
-    )
+    here = [contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")]
+    if state is ContactState.IN_PROGRESS:
+        # A test call keeps no campaign open; it is never pending. In the words of the index.
+        here.append(sa.literal_column("NOT contacts.is_test", sa.Boolean))
+    return sa.exists().where(*here)
 
 
 def _campaign(row: sa.RowMapping) -> Campaign:

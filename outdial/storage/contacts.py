@@ -52,6 +52,8 @@ class ContactRow:
     priority: int
     state: ContactState
     call_before: datetime | None
+    budget_renewed_at: datetime | None
+    is_test: bool
 
 
 def take_due(
@@ -91,6 +93,8 @@ def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactR
             contacts.c.priority,
             contacts.c.state,
             contacts.c.call_before,
+            contacts.c.budget_renewed_at,
+            contacts.c.is_test,
         )
         .where(contacts.c.id.in_(tuple(ids)))
         .order_by(contacts.c.id)
@@ -104,6 +108,8 @@ def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactR
             priority=row.priority,
             state=ContactState(row.state),
             call_before=row.call_before,
+            budget_renewed_at=row.budget_renewed_at,
+            is_test=row.is_test,
         )
         for row in connection.execute(query)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,12 @@ attempts = call_attempts
 
 
 def calls(
-    connection: sa.Connection, *, campaign_id: CampaignId | None, open_only: bool, limit: int
+    connection: sa.Connection,
+    *,
+    campaign_id: CampaignId | None,
+    open_only: bool,
+    limit: int,
+    claimed_before: datetime | None = None,
 ) -> Sequence[sa.RowMapping]:
     """The newest attempts first."""
     query = _attempts().order_by(attempts.c.id.desc()).limit(limit)
@@ -22,6 +28,8 @@ def calls(
         query = query.where(attempts.c.campaign_id == campaign_id)
     if open_only:
         query = query.where(attempts.c.ended_at.is_(None))
+    if claimed_before is not None:
+        query = query.where(attempts.c.claimed_at < claimed_before)
     return connection.execute(query).mappings().all()
 
 
@@ -39,7 +47,7 @@ def contacts_after(
     """The campaign's next contacts in the order in which they came in."""
     query = (
         sa.select(contacts)
-        .where(contacts.c.campaign_id == campaign_id, contacts.c.id > after)
+        .where(contacts.c.campaign_id == campaign_id, contacts.c.id > after, ~contacts.c.is_test)
         .order_by(contacts.c.id)
         .limit(limit)
     )
@@ -61,6 +69,7 @@ def _attempts() -> sa.Select[Any]:
             contacts.c.external_contact_id,
             contacts.c.name.label("contact_name"),
             contacts.c.state.label("contact_state"),
+            contacts.c.is_test,
         )
         .join(campaigns, campaigns.c.id == attempts.c.campaign_id)
         .join(provider_configurations, provider_configurations.c.id == attempts.c.account_id)

@@ -45,6 +45,25 @@ def _created_at() -> sa.Column[object]:
     return sa.Column("created_at", Instant, nullable=False)
 
 
+def _stopped() -> tuple[sa.Column[object], ...]:
+    """A person's stop: null means that nothing is stopped."""
+    return (
+        sa.Column("stopped_at", Instant),
+        sa.Column("stopped_by", sa.Text),
+        sa.Column("stopped_reason", sa.Text),
+    )
+
+
+# One row at most; where there is none, nothing is stopped and no name is asked for.
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text),
+    *_stopped(),
+    sa.CheckConstraint("id = 1", name="only_one_row"),
+)
+
 provider_configurations = sa.Table(
     "provider_configurations",
     metadata,
@@ -70,6 +89,7 @@ provider_configurations = sa.Table(
     sa.Column("suspended_at", Instant),
     sa.Column("suspended_reason", sa.Text),
     sa.Column("blocked_countries", Json, nullable=False, server_default="{}"),
+    *_stopped(),
     sa.UniqueConstraint("workspace_id", "name"),
     sa.CheckConstraint("max_concurrent_calls >= 0", name="max_concurrent_calls_not_negative"),
     sa.CheckConstraint("calls_per_second > 0", name="calls_per_second_positive"),
@@ -196,6 +216,10 @@ contacts = sa.Table(
     sa.Column("next_attempt_at", Instant),
     sa.Column("call_after", Instant),
     sa.Column("call_before", Instant),
+    # Attempts before it spend nothing of the budget: an operator gave a new one.
+    sa.Column("budget_renewed_at", Instant),
+    # Made by a test call: in no count, no list of results, no bucket, and no reason to keep a campaign open.
+    sa.Column("is_test", sa.Boolean, nullable=False, server_default=sa.false()),
     _created_at(),
     sa.UniqueConstraint("campaign_id", "identity_key"),
     _one_of("state", ContactState),
@@ -215,10 +239,17 @@ contacts = sa.Table(
     sa.Index(
         "ix_contacts_in_progress",
         "campaign_id",
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     ),
     sa.Index("ix_contacts_phone_number", "phone_number"),
+    # Test calls that wait for a line, or have one.
+    sa.Index(
+        "ix_contacts_tests_in_progress",
+        "campaign_id",
+        postgresql_where=sa.text("is_test AND state = 'in_progress'"),
+        sqlite_where=sa.text("is_test AND state = 'in_progress'"),
+    ),
 )
 
 buckets = sa.Table(

@@ -9,10 +9,11 @@ from typing import Protocol
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.doubt import Capabilities
-from outdial.domain.errors import MissedMoment
-from outdial.domain.ids import CallId
+from outdial.domain.errors import CallRejected, MissedMoment
+from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.http_provider import AdapterProvider
 from outdial.telephony.protocol import (
+    HangsUpCalls,
     HttpAdapter,
     LooksUpCalls,
     OutboundCallRequest,
@@ -26,7 +27,7 @@ MayLeave = Callable[[], bool]
 
 
 class Caller(Protocol):
-    """`can_look_up` False: nobody can be asked, and only time ends a doubt."""
+    """`can_look_up` False: nobody can be asked, and only time ends a doubt. `can_hang_up` False: `hang_up` raises."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -40,6 +41,11 @@ class Caller(Protocol):
 
     async def look_up(self, call_id: CallId) -> Sequence[CallEvent]: ...
 
+    @property
+    def can_hang_up(self) -> bool: ...
+
+    async def hang_up(self, provider_call_id: ProviderCallId) -> None: ...
+
 
 def caller_for(provider: TelephonyProvider, transport: AsyncTransport, threads: Executor | None) -> Caller:
     """`threads` None means the loop's default threads."""
@@ -50,6 +56,7 @@ def caller_for(provider: TelephonyProvider, transport: AsyncTransport, threads: 
 
 class _HttpCaller:
     can_look_up = True
+    can_hang_up = True
 
     def __init__(self, adapter: HttpAdapter, transport: AsyncTransport) -> None:
         self._adapter = adapter
@@ -65,12 +72,17 @@ class _HttpCaller:
             call_id, await self._transport.send(self._adapter.look_up_request(call_id))
         )
 
+    async def hang_up(self, provider_call_id: ProviderCallId) -> None:
+        request = self._adapter.hang_up_request(provider_call_id)
+        self._adapter.read_hang_up(await self._transport.send(request))
+
 
 class _ThreadCaller:
     def __init__(self, provider: TelephonyProvider, threads: Executor | None) -> None:
         self._provider = provider
         self._threads = threads
         self.can_look_up = isinstance(provider, LooksUpCalls)
+        self.can_hang_up = isinstance(provider, HangsUpCalls)
         self.capabilities = getattr(provider, "capabilities", None) or Capabilities()
 
     async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
@@ -87,4 +99,11 @@ class _ThreadCaller:
             return ()
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._provider.look_up_call, call_id
+        )
+
+    async def hang_up(self, provider_call_id: ProviderCallId) -> None:
+        if not isinstance(self._provider, HangsUpCalls):
+            raise CallRejected("this provider object cannot hang up: it has no hang_up_call")
+        await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._provider.hang_up_call, provider_call_id
         )

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.doubt import Capabilities
-from outdial.domain.ids import CallId
+from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
-from outdial.telephony.protocol import HttpAdapter, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.protocol import HttpAdapter, HttpResponse, OutboundCallRequest, OutboundCallResponse
 from outdial.telephony.transport import SyncTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What an account's check found. `at` (aware UTC): when, by the provider's own clock, if it tells."""
+
+    says: str
+    at: datetime | None
 
 
 class AdapterProvider:
@@ -31,6 +42,15 @@ class AdapterProvider:
     def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
         """What the provider knows of the call; raises a `TelephonyProviderError` when it could not be asked."""
         return self.adapter.read_look_up(call_id, self._sync.send(self.adapter.look_up_request(call_id)))
+
+    def hang_up_call(self, provider_call_id: ProviderCallId) -> None:
+        """End an open call; raises a `TelephonyProviderError` when it may go on."""
+        self.adapter.read_hang_up(self._sync.send(self.adapter.hang_up_request(provider_call_id)))
+
+    def check(self) -> Checked:
+        """Reach the provider without placing a call; raises a `TelephonyProviderError` when something is wrong."""
+        response = self._sync.send(self.adapter.check_request())
+        return Checked(says=self.adapter.read_check(response), at=_date_of(response))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -80,3 +100,11 @@ class HttpTelephonyProvider(AdapterProvider):
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
         """Verify and parse one webhook; raises `SignatureInvalid` or `WebhookMalformed`."""
         return self._generic.read_webhook(headers, body)
+
+
+def _date_of(response: HttpResponse) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(response.headers["date"])
+    except (KeyError, ValueError):
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -66,6 +66,15 @@ class LooksUpCalls(Protocol):
         ...
 
 
+@runtime_checkable
+class HangsUpCalls(Protocol):
+    """A provider that can end an open call."""
+
+    def hang_up_call(self, provider_call_id: ProviderCallId) -> None:
+        """End the call; one that has ended is no error. Raises a `TelephonyProviderError` when it may go on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     method: str
@@ -99,6 +108,20 @@ class HttpAdapter(Protocol):
 
     def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
         """Raises a `TelephonyProviderError` when the answer is no answer to the question."""
+        ...
+
+    def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest: ...
+
+    def read_hang_up(self, response: HttpResponse) -> None:
+        """Raises a `TelephonyProviderError` unless the call has ended, or will at once."""
+        ...
+
+    def check_request(self) -> HttpRequest:
+        """A free question that only an account in good standing is answered."""
+        ...
+
+    def read_check(self, response: HttpResponse) -> str:
+        """What the answer shows, in one sentence. Raises a `TelephonyProviderError` when something is wrong."""
         ...
 
 

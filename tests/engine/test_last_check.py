@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
+from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.engine.claim import Claimed, ClaimSettings, claim
 from outdial.engine.record import Dialed, Released, record
-from outdial.storage import accounts, attempts, exclusions, workers
+from outdial.storage import accounts, attempts, deployment, exclusions, workers
 from outdial.storage.database import database_now
 from outdial.storage.tables import contacts
 from outdial.telephony.protocol import OutboundCallRequest
@@ -39,9 +40,11 @@ class ClaimedCall:
     def attempt_id(self) -> AttemptId:
         return self.claimed.calls[0].attempt_id
 
-    def may_leave(self, *, already_sent: bool = False, worker: WorkerId | None = None) -> bool:
+    def may_leave(
+        self, *, already_sent: bool = False, worker: WorkerId | None = None, fence: Fence = Fence()
+    ) -> bool:
         allowed: Collection[AttemptId] = self.world.database.run(
-            attempts.last_check, [self.attempt_id], worker or self.worker, already_sent=already_sent
+            attempts.last_check, [self.attempt_id], worker or self.worker, fence, already_sent=already_sent
         )
         return self.attempt_id in allowed
 
@@ -94,6 +97,18 @@ def back_off(world: World, _: CampaignId, __: ContactId) -> None:
     world.set_account(not_before=datetime.now(UTC) + timedelta(minutes=1))
 
 
+def stop_everything(world: World, _: CampaignId, __: ContactId) -> None:
+    world.database.run(lambda c: deployment.stop(c, "ada", "wrong list", database_now(c)))
+
+
+def stop_the_account(world: World, _: CampaignId, __: ContactId) -> None:
+    world.database.run(lambda c: accounts.stop(c, world.account_id, "ada", "wrong list", database_now(c)))
+
+
+def name_the_database(world: World, _: CampaignId, __: ContactId) -> None:
+    world.database.run(deployment.set_name, "production")
+
+
 def exclude(world: World, _: CampaignId, contact: ContactId) -> None:
     excluded = world.contact(contact)["phone_number"]
     world.database.run(
@@ -128,6 +143,9 @@ CHANGES: list[Change] = [
     cancel,
     suspend,
     back_off,
+    stop_everything,
+    stop_the_account,
+    name_the_database,
     exclude,
     exclude_from_the_campaign,
     withdraw,
@@ -146,7 +164,11 @@ def test_what_changed_since_the_claim_stops_the_call(call: ClaimedCall, change: 
     assert not call.was_sent
 
 
-@pytest.mark.parametrize("change", [pause, exclude, let_time_pass], ids=name_of)
+@pytest.mark.parametrize(
+    "change",
+    [pause, exclude, stop_everything, stop_the_account, name_the_database, let_time_pass],
+    ids=name_of,
+)
 def test_what_changed_since_the_last_check_stops_a_call_that_is_asked_about_again(
     call: ClaimedCall, change: Change
 ) -> None:
@@ -190,6 +212,24 @@ def test_a_call_that_did_not_leave_is_not_taken_for_one_that_did(call: ClaimedCa
 
 def test_a_call_may_not_leave_by_another_worker(call: ClaimedCall) -> None:
     assert not call.may_leave(worker=start_worker(call.world))
+
+
+def test_a_call_may_leave_where_the_deployment_is_the_databases(call: ClaimedCall) -> None:
+    name_the_database(call.world, call.campaign, call.contact)
+    assert not call.may_leave(fence=Fence(deployment="staging"))
+    assert call.may_leave(fence=Fence(deployment="production"))
+
+
+@pytest.mark.parametrize("already_sent", [False, True])
+def test_a_call_to_a_number_that_is_not_among_the_only_ones_may_not_leave(
+    call: ClaimedCall, already_sent: bool
+) -> None:
+    if already_sent:
+        call.may_leave()
+    others = Fence(dial_only=frozenset({number(2), number(3)}))
+    assert not call.may_leave(fence=others, already_sent=already_sent)
+    with_it = Fence(dial_only=frozenset({number(1), number(2)}))
+    assert call.may_leave(fence=with_it, already_sent=already_sent)
 
 
 def test_an_exclusion_from_another_campaign_stops_nobody(call: ClaimedCall) -> None:

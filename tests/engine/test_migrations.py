@@ -25,6 +25,7 @@ AT = "'2026-03-02 09:00:00.000000'"
 
 # A row for every table of the first schema, as SQL: later schemas must take over what was written under the first.
 ROWS = {
+    "deployment": {"id": "1", "name": "'production'"},
     "provider_configurations": {"name": "'main'", "max_concurrent_calls": "10"},
     "workers": {"name": "'w'", "started_at": AT, "beat_at": AT},
     "calling_zones": {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from outdial.domain.campaign import CampaignDefinition, CampaignStatus, Purpose, WhenEmpty
+from outdial.domain.campaign import CampaignDefinition, CampaignStatus, Purpose, Script, WhenEmpty
 from outdial.domain.contact import ContactState
 from outdial.domain.errors import NotFound
 from outdial.domain.retries import RetryPolicy
@@ -79,6 +79,20 @@ def test_running_campaign_can_be_changed_and_goes_on_running(world: World) -> No
     world.add_campaign(window=DEFINITION.window)
     done = world.database.run(apply_campaign, replace(DEFINITION, weight=2.0))
     assert (done.applied, done.status) == (Applied.CHANGED, CampaignStatus.RUNNING)
+
+
+def test_change_of_a_running_campaign_takes_effect_at_the_next_pass(world: World) -> None:
+    campaign_id = world.add_campaign(window=DEFINITION.window, max_concurrent_calls=1)
+    world.add_contacts(campaign_id, map(number, range(3)))
+    service = world.service(provider := RecordingProvider())
+    service.run()
+    wider = replace(DEFINITION, max_concurrent_calls=None, script=Script(intro="Good evening"))
+    done = world.database.run(apply_campaign, wider)
+    assert (done.revision, done.status) == (2, CampaignStatus.RUNNING)
+    assert any(change.startswith("max_concurrent_calls: 1") for change in done.changes)
+    assert len(service.run().scheduled) == 2
+    assert [request.intro_script for request in provider.requests] == [None, "Good evening", "Good evening"]
+    assert [row["campaign_revision"] for row in world.attempts()] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("status", [CampaignStatus.COMPLETED, CampaignStatus.CANCELED])

@@ -181,6 +181,92 @@ def test_stop_answers_only_when_its_commit_is_older_than_any_check_before_a_call
     assert waits == [(SETTLE_SECONDS, status)]
 
 
+def test_stop_is_shown_until_it_is_resumed(cli_on: Callable[[str], Cli], database_url: str) -> None:
+    cli = cli_on(database_url)
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    assert ok(cli("stop", "--all", "--reason", "wrong list")).startswith("Stopped: everything.")
+    assert "as it was" in ok(cli("stop", "--all"))
+    assert "Stopped: the account 'main'." in ok(cli("stop", "--account", "main", "--reason", "lunch"))
+    listed = cli("account", "list")
+    assert "lunch" in ok(listed)
+    assert "Everything is stopped" in listed.stderr
+    [account] = json.loads(ok(cli("account", "list", "--json")))
+    assert account["stopped_reason"] == "lunch"
+    shown = ok(cli("campaign", "show", "spring"))
+    assert "wrong list" in shown
+    assert "lunch" in shown
+    resumed = cli("resume", "--all")
+    assert "Going on: everything." in ok(resumed)
+    assert "outdial resume --account main" in resumed.stderr
+    assert "Going on: the account 'main'." in ok(cli("resume", "--account", "main"))
+    assert "as it was" in ok(cli("resume", "--account", "main"))
+    assert json.loads(ok(cli("campaign", "show", "spring", "--json")))["stops"] == []
+
+
+def test_stop_of_everything_waits_too_and_leaves_no_open_call_to_hang_up(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(SystemClock, "sleep", lambda _, seconds: waits.append(seconds))
+    assert "Hung up: 0." in ok(cli("stop", "--all", "--hangup"))
+    assert waits == [SETTLE_SECONDS]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--all", "--account", "main"), ("--account", "a", "--campaign", "b")]
+)
+def test_stop_wants_to_know_what(cli: Cli, arguments: tuple[str, ...]) -> None:
+    assert "one of --all, --account NAME and --campaign NAME" in mistake(cli("stop", *arguments))
+    assert "one of --all, --account NAME and --campaign NAME" in mistake(cli("resume", *arguments))
+
+
+def test_init_makes_the_schema_and_names_the_database_once(
+    cli_on: Callable[[str], Cli], empty_database_url: str
+) -> None:
+    cli = cli_on(empty_database_url)
+    assert "Set OUTDIAL_DEPLOYMENT=production" in ok(cli("init", "--deployment", "production"))
+    assert "as it did" in ok(cli("init", "--deployment", "production", OUTDIAL_DEPLOYMENT="production"))
+    assert "--rename" in mistake(cli("init", "--deployment", "staging"))
+    ok(cli("init", "--deployment", "staging", "--rename"))
+    public = "http://127.0.0.1:1"
+    assert "OUTDIAL_DEPLOYMENT is not set" in mistake(cli("run", OUTDIAL_PUBLIC_URL=public))
+    assert "is 'production'" in mistake(
+        cli("run", OUTDIAL_PUBLIC_URL=public, OUTDIAL_DEPLOYMENT="production")
+    )
+
+
+def test_account_check_says_what_is_wrong_and_exits_with_1(cli: Cli) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    without_key = cli("account", "check", "main")
+    assert (without_key.returncode, without_key.stderr) == (1, "")
+    assert "The environment variable TELEPHONY_API_KEY" in without_key.stdout
+    refused = cli("account", "check", "main", TELEPHONY_API_KEY="k")
+    assert refused.returncode == 1
+    assert "nobody listens at 127.0.0.1:9" in refused.stdout
+    assert "no account 'nope'" in mistake(cli("account", "check", "nope"))
+
+
+def test_numbers_and_retries_by_hand(cli: Cli) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    own = ("+390212345678", "--account", "main")
+    assert "rests." in ok(cli("numbers", "rest", *own, "--reason", "spam"))
+    [number] = json.loads(ok(cli("numbers", "list", "--json")))
+    assert (number["phone_number"], number["state"], number["reason"]) == (own[0], "resting", "spam")
+    assert "is in use." in ok(cli("numbers", "use", *own))
+    assert "is retired." in ok(cli("numbers", "retire", *own, "--reason", "given back"))
+    assert "given back" in ok(cli("numbers", "list", "--account", "main"))
+    assert "Waiting again: 0." in ok(
+        cli("contacts", "retry", "--campaign", "spring", "--outcome", "no_answer,busy")
+    )
+    assert "--older-than is 'soon'" in mistake(cli("calls", "list", "--older-than", "soon"))
+    assert json.loads(ok(cli("calls", "list", "--open", "--older-than", "10m", "--json"))) == []
+    assert "There is no call" in mistake(cli("calls", "hangup", "nope", "--reason", "x"))
+    assert "There is no call" in mistake(cli("calls", "end", "nope", "--reason", "x"))
+    assert "is not set" in mistake(cli("campaign", "test", "spring", "--to", "+393471234567", "--now"))
+
+
 def test_changed_file_shows_what_changed(cli: Cli, tmp_path: Path) -> None:
     ok(cli("account", "set", "main", *ACCOUNT))
     ok(cli("campaign", "apply", "spring.toml"))
@@ -326,16 +412,17 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_every_command_is_there() -> None:
     groups = {
         "db": ("upgrade", "check"),
-        "account": ("set", "list"),
-        "campaign": ("apply", "list", "show", "start", "pause", "resume", "cancel"),
-        "contacts": ("import",),
+        "account": ("set", "list", "check"),
+        "campaign": ("apply", "list", "show", "start", "pause", "resume", "cancel", "test"),
+        "contacts": ("import", "retry"),
         "exclusions": ("add", "remove", "check", "import"),
         "dnc": ("add", "remove", "check", "import"),
-        "calls": ("list", "show"),
+        "calls": ("list", "show", "hangup", "end"),
+        "numbers": ("list", "rest", "use", "retire"),
         "results": ("export",),
     }
     expected = {(group, name) for group, names in groups.items() for name in names}
-    expected |= {("demo",), ("run",), ("serve",)}
+    expected |= {("demo",), ("init",), ("run",), ("serve",), ("stop",), ("resume",)}
     assert expected <= set(COMMANDS)
 
 

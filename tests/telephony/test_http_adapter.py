@@ -27,7 +27,7 @@ from outdial import (
 )
 from outdial.domain.attempt import AnsweredBy, Ending, ErrorClass, EventKind, Source
 from outdial.domain.campaign import AnswerType, Question
-from outdial.domain.ids import CallId
+from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
 from outdial.telephony.protocol import HttpResponse, SignatureInvalid, WebhookMalformed
 from tests.support.stack import WEBHOOK_SECRET
@@ -289,3 +289,45 @@ def test_what_was_surely_not_sent_is_told_from_what_may_have_arrived(
         with pytest.raises(TelephonyProviderError) as caught:
             provider.start_outbound_call(REQUEST)
     assert type(caught.value) is kind
+
+
+def test_a_hang_up_is_the_contract_word_for_word() -> None:
+    sent = ADAPTER.hang_up_request(ProviderCallId("a/b c"))
+    assert (sent.method, sent.url) == ("POST", "https://gateway.example.com/v1/calls/a%2Fb%20c/hangup")
+    assert sent.headers["Authorization"] == "Bearer key"
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 410])
+def test_a_call_is_hung_up_where_the_gateway_says_so_or_that_it_is_gone(status: int) -> None:
+    ADAPTER.read_hang_up(answer(status))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(404, CallRejected), (401, AccountRejected), (429, RateLimited), (500, InDoubt)],
+)
+def test_a_hang_up_that_failed_says_how(status: int, expected: type[TelephonyProviderError]) -> None:
+    with pytest.raises(expected):
+        ADAPTER.read_hang_up(answer(status))
+
+
+def test_a_check_asks_for_a_call_that_is_none() -> None:
+    sent = ADAPTER.check_request()
+    assert (sent.method, sent.body) == ("GET", None)
+    assert sent.url.startswith("https://gateway.example.com/v1/calls?client_call_id=check-")
+    assert "takes the API key" in ADAPTER.read_check(answer(200, {"calls": []}))
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (answer(401, error("unauthorized")), AccountRejected),
+        (answer(404), CallRejected),
+        (answer(200, b"<html>hello</html>"), InDoubt),
+    ],
+)
+def test_a_check_that_shows_something_wrong_raises(
+    response: HttpResponse, expected: type[TelephonyProviderError]
+) -> None:
+    with pytest.raises(expected):
+        ADAPTER.read_check(response)

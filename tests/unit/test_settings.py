@@ -200,3 +200,18 @@ def test_tracebacks_are_asked_for_by_a_variable(
     if value is not None:
         monkeypatch.setenv("OUTDIAL_DEBUG", value)
     assert wants_tracebacks() is expected
+
+
+def test_fences_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTDIAL_DEPLOYMENT", "production")
+    monkeypatch.setenv("OUTDIAL_DIAL_ONLY", "+39 347 1234567, +393471234568,")
+    settings = load_settings()
+    assert settings.deployment == "production"
+    assert settings.dial_only == {"+393471234567", "+393471234568"}
+
+
+@pytest.mark.parametrize("value", [" , ", "3471234567", "+39347123456789012"])
+def test_a_fence_of_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OUTDIAL_DIAL_ONLY", value)
+    with pytest.raises(SettingsError, match="OUTDIAL_DIAL_ONLY is"):
+        load_settings()

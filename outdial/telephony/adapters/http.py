@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
+from uuid import uuid4
 
 from pydantic import (
     AfterValidator,
@@ -244,6 +246,22 @@ class GenericHttpAdapter:
         if calls and not ours:
             raise InDoubt("the look-up lists other calls than the one that was asked for")
         return [_looked_up(call_id, call) for call in ours]
+
+    def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest:
+        url = f"{self.base_url.rstrip('/')}/calls/{quote(provider_call_id, safe='')}/hangup"
+        return HttpRequest(method="POST", url=url, headers=self._headers())
+
+    def read_hang_up(self, response: HttpResponse) -> None:
+        # 410: a gateway that forgets ended calls. A 404 may as well be a wrong URL, and the call go on.
+        if not 200 <= response.status < 300 and response.status != 410:
+            raise self._refusal(response)
+
+    def check_request(self) -> HttpRequest:
+        return self.look_up_request(CallId(f"check-{uuid4()}"))
+
+    def read_check(self, response: HttpResponse) -> str:
+        self.read_look_up(CallId(""), response)
+        return "the gateway answers and takes the API key"
 
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
         if self.webhook_secret is None:

@@ -40,6 +40,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_calling_zones_key")),
     )
     op.create_table(
+        "deployment",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("stopped_at", Instant, nullable=True),
+        sa.Column("stopped_by", sa.Text(), nullable=True),
+        sa.Column("stopped_reason", sa.Text(), nullable=True),
+        sa.CheckConstraint("id = 1", name=op.f("ck_deployment_only_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deployment")),
+    )
+    op.create_table(
         "events",
         sa.Column("id", BigId, sa.Identity(always=False), nullable=False),
         sa.Column("workspace_id", BigId, server_default="1", nullable=False),
@@ -73,6 +83,9 @@ def upgrade() -> None:
         sa.Column("suspended_at", Instant, nullable=True),
         sa.Column("suspended_reason", sa.Text(), nullable=True),
         sa.Column("blocked_countries", Json, server_default="{}", nullable=False),
+        sa.Column("stopped_at", Instant, nullable=True),
+        sa.Column("stopped_by", sa.Text(), nullable=True),
+        sa.Column("stopped_reason", sa.Text(), nullable=True),
         sa.CheckConstraint("burst >= 1", name=op.f("ck_provider_configurations_burst_positive")),
         sa.CheckConstraint(
             "calls_per_second > 0", name=op.f("ck_provider_configurations_calls_per_second_positive")
@@ -260,6 +273,8 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", Instant, nullable=True),
         sa.Column("call_after", Instant, nullable=True),
         sa.Column("call_before", Instant, nullable=True),
+        sa.Column("budget_renewed_at", Instant, nullable=True),
+        sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", Instant, nullable=False),
         sa.CheckConstraint(
             "state <> 'pending' OR next_attempt_at IS NOT NULL", name=op.f("ck_contacts_pending_is_due_once")
@@ -289,10 +304,18 @@ def upgrade() -> None:
         "contacts",
         ["campaign_id"],
         unique=False,
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     )
     op.create_index("ix_contacts_phone_number", "contacts", ["phone_number"], unique=False)
+    op.create_index(
+        "ix_contacts_tests_in_progress",
+        "contacts",
+        ["campaign_id"],
+        unique=False,
+        postgresql_where=sa.text("is_test AND state = 'in_progress'"),
+        sqlite_where=sa.text("is_test AND state = 'in_progress'"),
+    )
     op.create_table(
         "call_attempts",
         sa.Column("id", BigId, sa.Identity(always=False), nullable=False),
@@ -488,12 +511,18 @@ def downgrade() -> None:
     )
     op.drop_index("ix_call_attempts_contact_id", table_name="call_attempts")
     op.drop_table("call_attempts")
+    op.drop_index(
+        "ix_contacts_tests_in_progress",
+        table_name="contacts",
+        postgresql_where=sa.text("is_test AND state = 'in_progress'"),
+        sqlite_where=sa.text("is_test AND state = 'in_progress'"),
+    )
     op.drop_index("ix_contacts_phone_number", table_name="contacts")
     op.drop_index(
         "ix_contacts_in_progress",
         table_name="contacts",
-        postgresql_where=sa.text("state = 'in_progress'"),
-        sqlite_where=sa.text("state = 'in_progress'"),
+        postgresql_where=sa.text("state = 'in_progress' AND NOT is_test"),
+        sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     )
     op.drop_index(
         "ix_contacts_due",
@@ -517,5 +546,6 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("provider_configurations")
     op.drop_table("events")
+    op.drop_table("deployment")
     op.drop_table("calling_zones")
     op.drop_table("api_keys")
