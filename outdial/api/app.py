@@ -28,9 +28,13 @@ def create_app(
     reader_for: Callable[[Account], WebhookReader],
     clock: Clock,
     worker: Worker | None = None,
+    *,
+    callback_url_for: Callable[[Account], str | None] = lambda _: None,
 ) -> FastAPI:
-    """`worker`: dials in the background of the same process."""
-    intake = Intake(database, reader_for, clock)
+    """`worker`: dials in the background of the same process. `callback_url_for`: the URL that providers were given for
+    an account's events; None: they are taken as they come.
+    """
+    intake = Intake(database, reader_for, clock, callback_url_for)
     threads = ThreadPoolExecutor(1, thread_name_prefix="outdial-health")
 
     @asynccontextmanager

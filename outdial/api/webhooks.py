@@ -10,7 +10,8 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 from starlette.requests import ClientDisconnect, Request
@@ -26,7 +27,7 @@ from outdial.engine.transactions import Transactions
 from outdial.storage import accounts
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database
-from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader
+from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader, WebhookRequest
 
 log = logging.getLogger("outdial.webhooks")
 
@@ -39,15 +40,23 @@ STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 2
 
 
 class Intake:
-    """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account."""
+    """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account.
+
+    `url_of`: under which URL the provider knows it, without a query; None: under the one that it is called by.
+    """
 
     def __init__(
-        self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock
+        self,
+        database: Database,
+        reader_for: Callable[[Account], WebhookReader],
+        clock: Clock,
+        url_of: Callable[[Account], str | None],
     ) -> None:
         # One writer: a second would only wait for the first one's row locks.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
+        self._url_of = url_of
         self._clock = clock
         self._known = Definitions()
         self._accounts: dict[str, tuple[float, Account]] = {}
@@ -62,7 +71,7 @@ class Intake:
             body = await _body(request)
             if body is None:
                 return _refuse(413, f"a webhook has at most {MAX_BODY_BYTES} bytes")
-            return await self._take(account, dict(request.headers), body)
+            return await self._take(account, self._received(account, request, body))
         except ClientDisconnect:
             return Response(status_code=499)
         except sa.exc.SQLAlchemyError as error:
@@ -76,9 +85,15 @@ class Intake:
         await self._events.drain()
         self._threads.shutdown(wait=True)
 
-    async def _take(self, account: Account, headers: dict[str, str], body: bytes) -> Response:
+    def _received(self, account: Account, request: Request, body: bytes) -> WebhookRequest:
+        """The request, at the URL that the provider was given: a proxy may have changed what we see of it."""
+        known_as = self._url_of(account)
+        url = str(request.url) if known_as is None else with_query(known_as, request.url.query)
+        return WebhookRequest(url=url, headers=dict(request.headers), body=body)
+
+    async def _take(self, account: Account, received: WebhookRequest) -> Response:
         try:
-            events = self._reader_for(account).read_webhook(headers, body)
+            events = self._reader_for(account).read_webhook(received)
         except SignatureInvalid as error:
             log.warning("a webhook's signature is wrong: %s", error, extra={"account": account.name})
             return _refuse(401, "the signature is wrong or too old")
@@ -89,7 +104,7 @@ class Intake:
             return _refuse(503, "the account is not complete", retry_after=RETRY_AFTER_SECONDS)
         if self._events.is_full:
             return _refuse(503, "too many webhooks at once", retry_after=1)
-        payload = json.loads(body)
+        payload = _payload(received)
         heard = [
             await self._events.submit(ReceivedEvent(account_id=account.id, event=event, payload=payload))
             for event in events
@@ -111,6 +126,19 @@ class Intake:
 
     async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
         return await self._transactions.run(receive, events, self._known)
+
+
+def with_query(url: str, query: str) -> str:
+    """`url` with the query that it was called with, which holds the one it was given with."""
+    return f"{url.partition('?')[0]}?{query}" if query else url.partition("?")[0]
+
+
+def _payload(received: WebhookRequest) -> dict[str, Any]:
+    """What is kept of a webhook: its JSON, or its form."""
+    if received.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(received.body.decode("utf-8", "replace"), keep_blank_values=True))
+    payload: dict[str, Any] = json.loads(received.body)
+    return payload
 
 
 async def _body(request: Request) -> bytes | None:

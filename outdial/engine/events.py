@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from outdial.domain.attempt import AttemptState, CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import FINAL_STATES, ContactState
-from outdial.domain.ids import AttemptId, CampaignId, ContactId
+from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
 from outdial.domain.retries import NextStep, PastAttempt, next_step
 from outdial.domain.settle import Outcome, awaits_result, settle
 from outdial.engine.definitions import Definitions
@@ -34,6 +34,7 @@ Step = Callable[[StoredAttempt, datetime], Progress]
 LOOK_UP_MARGIN: Final = timedelta(seconds=10)
 ANSWERED_LOOK_UP: Final = timedelta(seconds=60)
 DOUBT_LOOK_UP: Final = timedelta(seconds=2)
+NOBODY: Final[Mapping[AccountId, timedelta]] = {}
 
 
 class Heard(StrEnum):
@@ -44,7 +45,12 @@ class Heard(StrEnum):
     UNKNOWN_CALL = "unknown_call"
 
 
-def receive(connection: sa.Connection, received: Sequence[ReceivedEvent], known: Definitions) -> list[Heard]:
+def receive(
+    connection: sa.Connection,
+    received: Sequence[ReceivedEvent],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+) -> list[Heard]:
     """Keep the events and apply those that are new, in the order given. Durable when the transaction commits."""
     owners = _owners(connection, received)
     at = database_now(connection)
@@ -62,7 +68,7 @@ def receive(connection: sa.Connection, received: Sequence[ReceivedEvent], known:
         answers.append(Heard.UNKNOWN_CALL if owner is None else Heard.APPLIED)
         if owner is not None:
             steps.setdefault(owner, []).append(hear(one.event))
-    apply(connection, steps, known)
+    apply(connection, steps, known, ask_every)
     return answers
 
 
@@ -71,8 +77,16 @@ def hear(event: CallEvent) -> Step:
     return lambda attempt, at: advance(attempt.progress, event, at)
 
 
-def apply(connection: sa.Connection, steps: Mapping[AttemptId, Sequence[Step]], known: Definitions) -> None:
-    """Take the steps of each attempt in turn, settle what is over, move contacts on, and wake the schedulers."""
+def apply(
+    connection: sa.Connection,
+    steps: Mapping[AttemptId, Sequence[Step]],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+) -> None:
+    """Take the steps of each attempt in turn, settle what is over, move contacts on, and wake the schedulers.
+
+    `ask_every`: the accounts that send no events, and how often their open calls are asked about instead.
+    """
     if not steps:
         return
     stored = attempts.lock(connection, list(steps))
@@ -84,7 +98,7 @@ def apply(connection: sa.Connection, steps: Mapping[AttemptId, Sequence[Step]], 
         progress = attempt.progress
         for step in steps[attempt.id]:
             progress = step(_with(attempt, progress), at)
-        change = _decide(attempt, progress, definitions[attempt.campaign_id], at)
+        change = _decide(attempt, progress, definitions[attempt.campaign_id], at, ask_every)
         changes.append(change)
         if change.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
             moved[attempt.contact_id] = attempt
@@ -119,7 +133,11 @@ def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dic
 
 
 def _decide(
-    attempt: StoredAttempt, progress: Progress, definition: CampaignDefinition, at: datetime
+    attempt: StoredAttempt,
+    progress: Progress,
+    definition: CampaignDefinition,
+    at: datetime,
+    ask_every: Mapping[AccountId, timedelta],
 ) -> Change:
     """The pure decision on one attempt: is it settled, and if not, when is it looked at again."""
     policy = definition.settle_policy
@@ -132,7 +150,7 @@ def _decide(
             settle_at=None,
             settled_at=attempt.settled_at,
             outcome=Outcome.UNKNOWN if attempt.settled_at is not None else None,
-            look_up_at=_look_up_at(progress, definition, at),
+            look_up_at=_look_up_at(progress, definition, at, ask_every.get(attempt.account_id)),
         )
     waits = awaits_result(ending=ending, result=progress.result, policy=policy)
     ended_at = progress.ended_at or at
@@ -155,9 +173,13 @@ def _decide(
     )
 
 
-def _look_up_at(progress: Progress, definition: CampaignDefinition, at: datetime) -> datetime:
+def _look_up_at(
+    progress: Progress, definition: CampaignDefinition, at: datetime, every: timedelta | None
+) -> datetime:
     if progress.state is AttemptState.DIALING:
         return at + LOOK_UP_MARGIN
+    if every is not None:
+        return at + every
     if progress.state is AttemptState.IN_DOUBT:
         return at + DOUBT_LOOK_UP
     if progress.state is AttemptState.ANSWERED:

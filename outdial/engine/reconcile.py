@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,7 +34,7 @@ from outdial.storage import attempts
 from outdial.storage.attempts import StoredAttempt, Suspect
 from outdial.storage.database import database_now
 from outdial.telephony.caller import Caller
-from outdial.telephony.protocol import Capabilities
+from outdial.telephony.protocol import Capabilities, LookUp
 
 log = logging.getLogger("outdial.reconcile")
 
@@ -65,8 +65,37 @@ async def reconcile(
     if suspects:
         gate = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
         asked = await asyncio.gather(*(_ask(one, callers.get(one.account_id), at, gate) for one in suspects))
-        await transactions.run(_apply, dict(zip((one.id for one in suspects), asked, strict=True)), known)
+        ask_every = asking((account_id, caller.capabilities) for account_id, caller in callers.items())
+        answers = dict(zip(suspects, asked, strict=True))
+        await transactions.run(_apply, answers, known, ask_every)
     return settled + len(suspects)
+
+
+def asking(capabilities: Iterable[tuple[AccountId, Capabilities]]) -> dict[AccountId, timedelta]:
+    """The accounts that send no events, and how often their open calls are asked about."""
+    return {
+        account_id: timedelta(seconds=one.look_up_seconds)
+        for account_id, one in capabilities
+        if one.look_up_seconds is not None
+    }
+
+
+def exact(asked: Asked, attempt_id: AttemptId, owners: Mapping[str, AttemptId]) -> Asked:
+    """The answer without calls that only look like the one in question, unless a single one is left that can be it.
+
+    `owners`: whose the provider's ids are, as far as we know. A guess between two calls would be no answer at all.
+    """
+    proven = [event for event in asked.events if event.call_id is not None]
+    alike = {
+        event.provider_call_id: event
+        for event in asked.events
+        if event.call_id is None and owners.get(str(event.provider_call_id), attempt_id) == attempt_id
+    }
+    if len(proven) == len(asked.events):
+        return asked
+    if not proven and len(alike) == 1:
+        return replace(asked, events=tuple(alike.values()))
+    return replace(asked, events=tuple(proven), was_answered=bool(proven))
 
 
 def conclude(attempt: StoredAttempt, asked: Asked, options: CallOptions, at: datetime) -> Progress:
@@ -82,7 +111,8 @@ def conclude(attempt: StoredAttempt, asked: Asked, options: CallOptions, at: dat
         return replace(progress, state=AttemptState.IN_DOUBT) if is_over else progress
     if progress.state is AttemptState.IN_DOUBT and _was_surely_not_placed(attempt, asked):
         return release(progress, ErrorClass.EXPIRED, at)
-    if at > attempt.sent_at + longest_possible(asked.capabilities, options):
+    is_open = any(event.kind is not EventKind.ENDED for event in asked.events)
+    if not is_open and at > attempt.sent_at + longest_possible(asked.capabilities, options):
         given_up = CallEvent(
             kind=EventKind.ENDED, event_id="", at=at, ending=Ending.UNKNOWN, source=Source.GUESS
         )
@@ -118,21 +148,53 @@ async def _ask(suspect: Suspect, caller: Caller | None, at: datetime, gate: asyn
         return Asked(at=at, capabilities=capabilities)
     async with gate:
         try:
-            events = await caller.look_up(suspect.call_id)
+            events = await caller.look_up(_query(suspect))
         except TelephonyProviderError as error:
             log.info("a call could not be looked up: %s", error, extra={"call_id": suspect.call_id})
             return Asked(at=at, capabilities=capabilities)
     return Asked(at=at, was_answered=True, events=events, capabilities=capabilities)
 
 
-def _apply(connection: sa.Connection, asked: Mapping[AttemptId, Asked], known: Definitions) -> None:
-    stored = attempts.campaigns_of(connection, list(asked))
+def _query(suspect: Suspect) -> LookUp:
+    return LookUp(
+        call_id=suspect.call_id,
+        to=suspect.phone_number,
+        from_number=suspect.from_number,
+        sent_at=suspect.sent_at,
+        provider_call_id=suspect.provider_call_id,
+    )
+
+
+def _apply(
+    connection: sa.Connection,
+    asked: Mapping[Suspect, Asked],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta],
+) -> None:
+    stored = attempts.campaigns_of(connection, [suspect.id for suspect in asked])
     definitions = known.current(connection, set(stored.values()))
+    owners = _owners(connection, asked)
     steps: dict[AttemptId, list[Step]] = {}
-    for attempt_id, answer in asked.items():
-        options = definitions[stored[attempt_id]].call
-        steps[attempt_id] = [*(hear(event) for event in answer.events), _concluding(answer, options)]
-    apply(connection, steps, known)
+    for suspect, told in asked.items():
+        options = definitions[stored[suspect.id]].call
+        answer = exact(told, suspect.id, owners[suspect.account_id])
+        steps[suspect.id] = [*(hear(event) for event in answer.events), _concluding(answer, options)]
+    apply(connection, steps, known, ask_every)
+
+
+def _owners(
+    connection: sa.Connection, asked: Mapping[Suspect, Asked]
+) -> dict[AccountId, dict[str, AttemptId]]:
+    """Whose the calls are that look like those in question."""
+    alike: dict[AccountId, set[str]] = {suspect.account_id: set() for suspect in asked}
+    for suspect, answer in asked.items():
+        alike[suspect.account_id] |= {
+            str(event.provider_call_id) for event in answer.events if event.call_id is None
+        }
+    return {
+        account_id: attempts.ids_by_provider_call_id(connection, account_id, ids) if ids else {}
+        for account_id, ids in alike.items()
+    }
 
 
 def _concluding(asked: Asked, options: CallOptions) -> Step:

@@ -14,7 +14,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass, Progress, Source
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.ids import (
+    AccountId,
+    AttemptId,
+    CallId,
+    CampaignId,
+    ContactId,
+    ProviderCallId,
+    WorkerId,
+)
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
 from outdial.storage.contacts import is_excluded
@@ -224,6 +232,10 @@ class Suspect:
     account_id: AccountId
     call_id: CallId
     state: AttemptState
+    phone_number: str
+    from_number: str
+    sent_at: datetime | None
+    provider_call_id: ProviderCallId | None
 
 
 def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
@@ -241,7 +253,16 @@ def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, l
         sa.update(attempts)
         .where(attempts.c.id.in_(sa.select(chosen.c.id)))
         .values(look_up_at=again_at)
-        .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id, attempts.c.state)
+        .returning(
+            attempts.c.id,
+            attempts.c.account_id,
+            attempts.c.call_id,
+            attempts.c.state,
+            attempts.c.phone_number,
+            attempts.c.from_number,
+            attempts.c.sent_at,
+            attempts.c.provider_call_id,
+        )
     )
     return [
         Suspect(
@@ -249,6 +270,10 @@ def take_suspects(connection: sa.Connection, at: datetime, again_at: datetime, l
             account_id=AccountId(row.account_id),
             call_id=CallId(row.call_id),
             state=AttemptState(row.state),
+            phone_number=row.phone_number,
+            from_number=row.from_number,
+            sent_at=row.sent_at,
+            provider_call_id=row.provider_call_id,
         )
         for row in connection.execute(statement)
     ]

@@ -12,8 +12,10 @@ from outdial.domain.ids import CallId
 from outdial.telephony.http_provider import AdapterProvider
 from outdial.telephony.protocol import (
     Capabilities,
+    ChecksAccount,
     HttpAdapter,
     LooksUpCalls,
+    LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
     TelephonyProvider,
@@ -32,7 +34,11 @@ class Caller(Protocol):
 
     async def start(self, request: OutboundCallRequest) -> OutboundCallResponse: ...
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]: ...
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]: ...
+
+    async def probe(self, unused: CallId) -> None:
+        """Ask a free question that only a good account answers; raises a `TelephonyProviderError` from a bad one."""
+        ...
 
 
 def caller_for(provider: TelephonyProvider, transport: AsyncTransport, threads: Executor | None) -> Caller:
@@ -53,10 +59,16 @@ class _HttpCaller:
     async def start(self, request: OutboundCallRequest) -> OutboundCallResponse:
         return self._adapter.read_start(await self._transport.send(self._adapter.start_request(request)))
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]:
         return self._adapter.read_look_up(
-            call_id, await self._transport.send(self._adapter.look_up_request(call_id))
+            query, await self._transport.send(self._adapter.look_up_request(query))
         )
+
+    async def probe(self, unused: CallId) -> None:
+        if isinstance(self._adapter, ChecksAccount):
+            self._adapter.read_check(await self._transport.send(self._adapter.check_request()))
+        else:
+            await self.look_up(LookUp(call_id=unused, to="", from_number=""))
 
 
 class _ThreadCaller:
@@ -70,9 +82,12 @@ class _ThreadCaller:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._provider.start_outbound_call, request)
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]:
         if not isinstance(self._provider, LooksUpCalls):
             return ()
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._provider.look_up_call, call_id
+            self._threads, self._provider.look_up_call, query
         )
+
+    async def probe(self, unused: CallId) -> None:
+        await self.look_up(LookUp(call_id=unused, to="", from_number=""))

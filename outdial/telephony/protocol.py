@@ -21,12 +21,13 @@ class OutboundCallRequest:
     """One call to place. `to` and `from_number` are E.164; `not_after` (aware UTC): the provider must not start later.
 
     `metadata` holds `campaign_id`, `contact_id` (row ids as text), `call_id`, and the contact's attributes.
+    `callback_url` None: no events are wanted, the account is asked for them instead.
     """
 
     call_id: CallId
     to: str
     from_number: str
-    callback_url: str
+    callback_url: str | None
     language: str = "en"
     intro_script: str | None = None
     questions: Sequence[Question] = ()
@@ -53,13 +54,25 @@ class TelephonyProvider(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """The call that is asked about. `sent_at` (aware UTC): when our POST left; None: it may not have left at all."""
+
+    call_id: CallId
+    to: str
+    from_number: str
+    sent_at: datetime | None = None
+    provider_call_id: ProviderCallId | None = None
+
+
 @runtime_checkable
 class LooksUpCalls(Protocol):
-    """A provider that can be asked for a call by our id."""
+    """A provider that can be asked for a call."""
 
-    def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+    def look_up_call(self, query: LookUp) -> Sequence[CallEvent]:
         """What the provider knows of the call, as events with the source `LOOKUP`; empty if it knows none.
 
+        An event without a `call_id` is of a call that only looks like the one in question: same numbers, same time.
         Raises a `TelephonyProviderError` when it could not be asked.
         """
         ...
@@ -71,11 +84,13 @@ class Capabilities:
 
     `honours_not_after`: a POST read later than `not_after` places no call. `listing_lag_seconds`: how long a placed
     call may be missing from look-ups. `queue_limit_seconds`: how long an accepted call may wait before it rings.
+    `look_up_seconds`: how often an open call is asked about where no events come; None: only when one is overdue.
     """
 
     honours_not_after: bool = False
     listing_lag_seconds: float = 5.0
     queue_limit_seconds: float = 0.0
+    look_up_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +122,49 @@ class HttpAdapter(Protocol):
         """Raises a `TelephonyProviderError` for everything but acceptance."""
         ...
 
-    def look_up_request(self, call_id: CallId) -> HttpRequest: ...
+    def look_up_request(self, query: LookUp) -> HttpRequest: ...
 
-    def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
-        """Raises a `TelephonyProviderError` when the answer is no answer to the question."""
+    def read_look_up(self, query: LookUp, response: HttpResponse) -> Sequence[CallEvent]:
+        """As `LooksUpCalls.look_up_call`. Raises a `TelephonyProviderError` when the answer is none to the question."""
         ...
+
+
+@runtime_checkable
+class ChecksAccount(Protocol):
+    """An adapter that can ask whether the account is as it must be, without placing a call."""
+
+    def check_request(self) -> HttpRequest: ...
+
+    def read_check(self, response: HttpResponse) -> str:
+        """What the provider says of the account, in one sentence. Raises a `TelephonyProviderError` if it is not well."""
+        ...
+
+
+@runtime_checkable
+class HangsUp(Protocol):
+    """An adapter that can end a call that is under way, or take back one that waits."""
+
+    def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest: ...
+
+    def read_hang_up(self, response: HttpResponse) -> None:
+        """Raises a `TelephonyProviderError` when the call was not ended; one that is over already is no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRequest:
+    """`url`: the public one as the provider called it, with its query. Header names are lower case."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class WebhookReader(Protocol):
     """The half of an adapter that takes in webhooks."""
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
-        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`. Header names are lower case."""
+    def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
+        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`."""
         ...
 
 

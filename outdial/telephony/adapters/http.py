@@ -25,15 +25,19 @@ from outdial.domain.errors import (
     TelephonyProviderError,
 )
 from outdial.domain.ids import CallId, ProviderCallId
+from outdial.telephony.http_answers import retry_after
 from outdial.telephony.protocol import (
     Capabilities,
     HttpRequest,
     HttpResponse,
+    LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
     SignatureInvalid,
     WebhookMalformed,
+    WebhookRequest,
 )
+from outdial.telephony.sip import ENDING_OF_SIP, NUMBER_SIP_CODES
 
 # The contract's error codes that say more than the HTTP status does.
 ERROR_OF_CODE: Final[Mapping[str, type[TelephonyProviderError]]] = {
@@ -66,19 +70,6 @@ KIND_OF_WORD: Final[Mapping[str, tuple[EventKind, Ending | None]]] = {
     "canceled": (EventKind.ENDED, Ending.CANCELED),
     "result": (EventKind.RESULT, None),
 }
-
-# SIP final responses that say more than "failed": 603 declined, 607 unwanted (RFC 8197), 608 rejected by an analytics
-# engine (RFC 8688); 404, 410, 484, 604 name the number.
-ENDING_OF_SIP: Final[Mapping[int, Ending]] = {
-    486: Ending.BUSY,
-    600: Ending.BUSY,
-    408: Ending.NO_ANSWER,
-    480: Ending.NO_ANSWER,
-    603: Ending.REJECTED,
-    607: Ending.REJECTED,
-    608: Ending.BLOCKED,
-}
-NUMBER_SIP_CODES: Final = frozenset({404, 410, 484, 604})
 
 # Older gateways put what the line did into the result; it is no result of a conversation.
 ECHOES: Final = frozenset({"voicemail", "no_answer", "busy", "failed", "canceled", "answered"})
@@ -188,11 +179,11 @@ class GenericHttpAdapter:
             )
         raise self._refusal(response)
 
-    def look_up_request(self, call_id: CallId) -> HttpRequest:
-        url = f"{self.base_url.rstrip('/')}/calls?client_call_id={call_id}"
+    def look_up_request(self, query: LookUp) -> HttpRequest:
+        url = f"{self.base_url.rstrip('/')}/calls?client_call_id={query.call_id}"
         return HttpRequest(method="GET", url=url, headers=self._headers())
 
-    def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
+    def read_look_up(self, query: LookUp, response: HttpResponse) -> Sequence[CallEvent]:
         if response.status != 200:
             raise self._refusal(response)
         try:
@@ -201,13 +192,14 @@ class GenericHttpAdapter:
             raise InDoubt(
                 "the look-up's answer is not the contract's", http_status=response.status
             ) from error
-        return [_looked_up(call_id, call) for call in calls if call.status in KIND_OF_WORD]
+        return [_looked_up(query.call_id, call) for call in calls if call.status in KIND_OF_WORD]
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
+    def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
+        body = request.body
         if self.webhook_secret is None:
             raise SignatureInvalid("this account has no webhook secret")
         try:
-            Webhook(self.webhook_secret).verify(body, dict(headers), json_parse=False)
+            Webhook(self.webhook_secret).verify(body, dict(request.headers), json_parse=False)
         except (WebhookVerificationError, ValueError) as error:
             # ValueError: the library on a signature header, or a body, that is not even of the right form.
             raise SignatureInvalid(str(error)) from error
@@ -231,9 +223,7 @@ class GenericHttpAdapter:
         status = response.status
         # A 503 without the contract's error may come from a proxy that had passed the request on.
         if status == 429 or (status == 503 and code is not None):
-            return RateLimited(
-                detail, retry_after=_retry_after(response), error_code=code, http_status=status
-            )
+            return RateLimited(detail, retry_after=retry_after(response), error_code=code, http_status=status)
         if 400 <= status < 500:
             kind = ERROR_OF_CODE.get(code or "") or ERROR_OF_STATUS.get(status, CallRejected)
             return kind(detail, error_code=code, http_status=status)
@@ -309,13 +299,6 @@ def _error_of(body: bytes) -> tuple[str | None, str]:
         return str(error["code"]), str(error.get("message", ""))[:300]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None, ""
-
-
-def _retry_after(response: HttpResponse) -> float | None:
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _rfc3339(instant: datetime) -> str:
