@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
@@ -15,11 +16,27 @@ from outdial.domain.errors import SettingsError
 from outdial.engine.scheduler import SchedulerSettings
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, resolve_secret
+from outdial.storage import accounts
 from outdial.storage.database import Database
-from outdial.telephony.http_provider import HttpTelephonyProvider
+from outdial.telephony.adapters import http, twilio
+from outdial.telephony.http_provider import AdapterProvider
+from outdial.telephony.options import AdapterKind
+from outdial.telephony.protocol import Capabilities, HttpAdapter, WebhookReader
 
 
-def _http(account: Account) -> HttpTelephonyProvider:
+class WholeAdapter(HttpAdapter, WebhookReader, Protocol):
+    """All that a named adapter must do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """`make` raises `SettingsError` for an account that is not complete."""
+
+    make: Callable[[Account, Settings], WholeAdapter]
+    kind: AdapterKind
+
+
+def _http(account: Account, _: Settings) -> WholeAdapter:
     missing = [
         name
         for name, value in (("--base-url", account.base_url), ("--api-key", account.api_key_ref))
@@ -31,16 +48,48 @@ def _http(account: Account) -> HttpTelephonyProvider:
         )
     secret = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
     options = account.options
-    return HttpTelephonyProvider(
-        account.base_url,
-        resolve_secret(account.api_key_ref),
+    return http.GenericHttpAdapter(
+        base_url=account.base_url,
+        api_key=resolve_secret(account.api_key_ref),
         webhook_secret=secret,
-        honours_not_after=bool(options.get("honours_not_after", True)),
-        listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
+        capabilities=Capabilities(
+            honours_not_after=bool(options.get("honours_not_after", True)),
+            listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
+        ),
     )
 
 
-ADAPTERS: Final[Mapping[str, Callable[[Account], HttpTelephonyProvider]]] = {"http": _http}
+def _twilio(account: Account, settings: Settings) -> WholeAdapter:
+    sid, key_sid = account.options.get("account_sid"), account.options.get("key_sid")
+    if sid is None or account.api_key_ref is None:
+        raise SettingsError(
+            f"Account {account.name} is not complete: give --option account_sid=AC… and --api-key to "
+            f"`outdial account set {account.name}`."
+        )
+    key = resolve_secret(account.api_key_ref)
+    signs_with_key = account.webhook_secret_ref is None and key_sid is None
+    token = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
+    return twilio.TwilioAdapter(
+        account_sid=sid,
+        user=key_sid or sid,
+        password=key,
+        auth_token=key if signs_with_key else token,
+        base_url=account.base_url or "https://api.twilio.com",
+        voice_url=voice_url(settings, account),
+        answer_url=account.options.get("answer_url"),
+        capabilities=twilio.capabilities_of(account.options),
+    )
+
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {
+    "http": Adapter(make=_http, kind=http.KIND),
+    "twilio": Adapter(make=_twilio, kind=twilio.KIND),
+}
+
+
+def voice_url(settings: Settings, account: Account) -> str | None:
+    """Below which an account's calls fetch what to say; None: we cannot be reached."""
+    return None if settings.public_url is None else f"{settings.public_url.rstrip('/')}/voice/{account.name}"
 
 
 class AccountProviders:
@@ -48,40 +97,46 @@ class AccountProviders:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._made: dict[int, tuple[Account, HttpTelephonyProvider]] = {}
+        self._made: dict[int, tuple[Account, WholeAdapter]] = {}
 
-    def provider_for(self, account: Account) -> HttpTelephonyProvider:
+    def provider_for(self, account: Account) -> AdapterProvider:
         """Raises `SettingsError` when a secret is missing or the adapter is unknown."""
+        return AdapterProvider(self.adapter_for(account))
+
+    def adapter_for(self, account: Account) -> WholeAdapter:
+        """Raises `SettingsError` as `provider_for` does."""
         known = self._made.get(account.id)
         if known is not None and _connection_of(known[0]) == _connection_of(account):
             return known[1]
-        make = ADAPTERS.get(account.adapter)
-        if make is None:
+        adapter = ADAPTERS.get(account.adapter)
+        if adapter is None:
             allowed = ", ".join(sorted(ADAPTERS))
             raise SettingsError(
                 f"Account {account.name} has the adapter {account.adapter!r}: known are {allowed}."
             )
-        provider = make(account)
-        self._made[account.id] = (account, provider)
-        return provider
+        made = adapter.make(account, self._settings)
+        self._made[account.id] = (account, made)
+        return made
 
-    def callback_url_for(self, account: Account) -> str:
-        """Below `OUTDIAL_PUBLIC_URL`, or `TELEPHONY_CALLBACK_URL` as it stands."""
+    def callback_url_for(self, account: Account) -> str | None:
+        """Below `OUTDIAL_PUBLIC_URL`, or `TELEPHONY_CALLBACK_URL` as it stands; None where the account polls."""
+        if twilio.polls(account.options):
+            return None
         if self._settings.public_url is not None:
             return f"{self._settings.public_url.rstrip('/')}/webhooks/telephony/{account.name}"
         if self._settings.telephony_callback_url is not None:
             return self._settings.telephony_callback_url
-        raise SettingsError(
-            "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which "
-            "`outdial serve` is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
-        )
+        raise SettingsError(NO_CALLBACK_URL)
+
+    def voice_url_for(self, account: Account) -> str | None:
+        return voice_url(self._settings, account)
 
 
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
-    """A worker for all accounts in the database. Raises `SettingsError` when no callback URL is set."""
+    """A worker for all accounts in the database. Raises `SettingsError` when a callback URL is missing."""
     providers = AccountProviders(settings)
     scheduler = SchedulerSettings(
-        callback_url=settings.public_url or settings.telephony_callback_url or _no_callback_url(),
+        callback_url=_callback_url(settings, database),
         batch_size=settings.scheduler_batch,
         timezone=ZoneInfo(settings.scheduler_time_zone),
     )
@@ -91,14 +146,38 @@ def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
 def make_app(settings: Settings, database: Database, clock: Clock, *, with_worker: bool = False) -> FastAPI:
     """The web application, with a worker in the same process if wanted."""
     worker = make_worker(settings, database, clock) if with_worker else None
-    return create_app(database, AccountProviders(settings).provider_for, clock, worker)
+    providers = AccountProviders(settings)
 
+    def known_as(account: Account) -> str | None:
+        # Also what comes late of an account that polls by now must be checked against the URL that was given.
+        whole = settings.telephony_callback_url
+        return f"{below}/{account.name}" if below is not None else whole
 
-def _no_callback_url() -> str:
-    raise SettingsError(
-        "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` "
-        "is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
+    below = None if settings.public_url is None else f"{settings.public_url.rstrip('/')}/webhooks/telephony"
+    return create_app(
+        database,
+        providers.adapter_for,
+        clock,
+        worker,
+        callback_url_for=known_as,
+        voice_url_for=providers.voice_url_for,
     )
+
+
+def _callback_url(settings: Settings, database: Database) -> str | None:
+    """Missing only where every account polls."""
+    url = settings.public_url or settings.telephony_callback_url
+    if url is None:
+        found = database.run(accounts.all_accounts)
+        if not found or not all(twilio.polls(account.options) for account in found):
+            raise SettingsError(NO_CALLBACK_URL)
+    return url
+
+
+NO_CALLBACK_URL: Final = (
+    "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` "
+    "is reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
+)
 
 
 def _connection_of(account: Account) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from outdial.api.known_accounts import KnownAccounts
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import UserError
@@ -24,7 +25,6 @@ from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
 from outdial.engine.transactions import Transactions
-from outdial.storage import accounts
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database
 from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader, WebhookRequest
@@ -33,7 +33,6 @@ log = logging.getLogger("outdial.webhooks")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 WAITING_LIMIT: Final = 5000
-ACCOUNT_AGE_SECONDS: Final = 5.0
 RETRY_AFTER_SECONDS: Final = 5
 
 STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 202}
@@ -57,18 +56,17 @@ class Intake:
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
         self._url_of = url_of
-        self._clock = clock
         self._known = Definitions()
-        self._accounts: dict[str, tuple[float, Account]] = {}
+        self._accounts = KnownAccounts(self._transactions, clock)
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
 
     async def handle(self, request: Request) -> Response:
         """One webhook: 2xx when durable, 401 wrong signature, 404 no such account, 413, 422 malformed, 503 later."""
         try:
-            account = await self._account(request.path_params["account"])
+            account = await self._accounts.by_name(request.path_params["account"])
             if account is None:
                 return _refuse(404, "there is no account of this name")
-            body = await _body(request)
+            body = await body_of(request)
             if body is None:
                 return _refuse(413, f"a webhook has at most {MAX_BODY_BYTES} bytes")
             return await self._take(account, self._received(account, request, body))
@@ -114,16 +112,6 @@ class Intake:
             status_code=max((STATUS[one] for one in heard), default=200),
         )
 
-    async def _account(self, name: str) -> Account | None:
-        known = self._accounts.get(name)
-        now = self._clock.monotonic()
-        if known is not None and now - known[0] < ACCOUNT_AGE_SECONDS:
-            return known[1]
-        account = await self._transactions.run(accounts.by_name, name)
-        if account is not None:
-            self._accounts[name] = (now, account)
-        return account
-
     async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
         return await self._transactions.run(receive, events, self._known)
 
@@ -141,7 +129,7 @@ def _payload(received: WebhookRequest) -> dict[str, Any]:
     return payload
 
 
-async def _body(request: Request) -> bytes | None:
+async def body_of(request: Request) -> bytes | None:
     """The raw body; None if it is too long."""
     chunks = bytearray()
     async for chunk in request.stream():

@@ -17,7 +17,7 @@ from outdial.clock import Clock
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
-from outdial.domain.script import render
+from outdial.domain.script import render, words_of
 from outdial.engine.claim import ClaimedCall
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
@@ -185,7 +185,7 @@ def request_for(
 ) -> OutboundCallRequest:
     """What is asked of the provider for this call. The contact's attributes never replace our own ids."""
     contact = call.contact
-    words = {**contact.attributes, "name": contact.name, "external_contact_id": contact.external_contact_id}
+    words = words_of(contact.attributes, contact.name, contact.external_contact_id)
     own = {"campaign_id": str(call.campaign_id), "contact_id": str(contact.id), "call_id": call.call_id}
     if contact.external_contact_id is not None:
         own["external_contact_id"] = contact.external_contact_id

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.campaign import Question
+from outdial.domain.conversation import Reply, Turn
 from outdial.domain.ids import CallId, ProviderCallId
 
 
@@ -160,12 +161,44 @@ class WebhookRequest:
     body: bytes
 
 
+@runtime_checkable
 class WebhookReader(Protocol):
     """The half of an adapter that takes in webhooks."""
 
     def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceRequest:
+    """What a call says when it comes for its next document: that it was answered (`event`, whose instant counts for
+    nothing), or what was replied to a question.
+    """
+
+    provider_call_id: ProviderCallId
+    event: CallEvent | None = None
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceDocument:
+    content_type: str
+    body: bytes
+
+
+@runtime_checkable
+class TalksByDocuments(Protocol):
+    """An adapter of a provider that is told what to say by documents which its calls fetch."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def read_voice(self, request: WebhookRequest) -> VoiceRequest:
+        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`."""
+        ...
+
+    def voice_document(self, call_id: CallId, turn: Turn, language: str) -> VoiceDocument: ...
 
 
 class SignatureInvalid(Exception):

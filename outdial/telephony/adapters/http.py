@@ -26,6 +26,7 @@ from outdial.domain.errors import (
 )
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.http_answers import retry_after
+from outdial.telephony.options import AdapterKind, Option, seconds, yes_or_no
 from outdial.telephony.protocol import (
     Capabilities,
     HttpRequest,
@@ -73,6 +74,11 @@ KIND_OF_WORD: Final[Mapping[str, tuple[EventKind, Ending | None]]] = {
 
 # Older gateways put what the line did into the result; it is no result of a conversation.
 ECHOES: Final = frozenset({"voicemail", "no_answer", "busy", "failed", "canceled", "answered"})
+
+
+KIND: Final = AdapterKind(
+    options={"honours_not_after": Option(check=yes_or_no), "listing_lag_seconds": Option(check=seconds)}
+)
 
 
 class _Start(BaseModel):
