@@ -107,6 +107,12 @@ class _Calls(BaseModel):
     next_page_uri: str | None = None
 
 
+class _Account(BaseModel):
+    status: str
+    friendly_name: str = ""
+    type: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwilioAdapter:
     """`auth_token` signs webhooks, None where only an API key is known; `voice_url` is where calls fetch what to say,
@@ -254,13 +260,13 @@ class TwilioAdapter:
         if response.status != 200:
             raise _refusal(response)
         try:
-            account: dict[str, Any] = dict(json.loads(response.body))
-        except (ValueError, TypeError) as error:
+            account = _Account.model_validate_json(response.body)
+        except ValidationError as error:
             raise InDoubt("the answer is not Twilio's", http_status=response.status) from error
-        if account.get("status") != "active":
-            raise AccountRejected(f"the Twilio account {self.account_sid} is {account.get('status')}")
-        trial = ", a trial: it calls verified numbers only" if account.get("type") == "Trial" else ""
-        return f"Twilio knows {self.account_sid} ({account.get('friendly_name')}): it is active{trial}."
+        if account.status != "active":
+            raise AccountRejected(f"the Twilio account {self.account_sid} is {account.status}")
+        trial = ", a trial: it calls verified numbers only" if account.type == "Trial" else ""
+        return f"Twilio knows {self.account_sid} ({account.friendly_name}): it is active{trial}."
 
     def _document_of(self, request: OutboundCallRequest) -> tuple[str, str]:
         """What the call says: at a URL where the answer hangs on who picked up, else inline, which saves a fetch."""
