@@ -407,6 +407,7 @@ def _may_be(call: _Call, query: LookUp) -> bool:
 
 
 def _looked_up(call: _Call, call_id: CallId | None) -> CallEvent:
+    """The resource has no SIP code: a refusal looks like a phone that rang out."""
     kind, ending = KIND_OF_STATUS[call.status]
     facts = json.dumps([call.sid, call.status, call.answered_by])
     return CallEvent(
