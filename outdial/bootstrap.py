@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
@@ -16,11 +17,27 @@ from outdial.domain.fences import Fence
 from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, resolve_secret
+from outdial.storage import accounts
 from outdial.storage.database import Database
-from outdial.telephony.http_provider import HttpTelephonyProvider
+from outdial.telephony.adapters import http, twilio
+from outdial.telephony.http_provider import AdapterProvider
+from outdial.telephony.options import AdapterKind
+from outdial.telephony.protocol import HttpAdapter, WebhookReader
 
 
-def _http(account: Account) -> HttpTelephonyProvider:
+class WholeAdapter(HttpAdapter, WebhookReader, Protocol):
+    """All that a named adapter must do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """`make` raises `SettingsError` for an account that is not complete."""
+
+    make: Callable[[Account, Settings], WholeAdapter]
+    kind: AdapterKind
+
+
+def _http(account: Account, _: Settings) -> WholeAdapter:
     missing = [
         name
         for name, value in (("--base-url", account.base_url), ("--api-key", account.api_key_ref))
@@ -33,13 +50,11 @@ def _http(account: Account) -> HttpTelephonyProvider:
     secret = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
     options = account.options
     try:
-        return HttpTelephonyProvider(
-            account.base_url,
-            resolve_secret(account.api_key_ref),
+        return http.GenericHttpAdapter(
+            base_url=account.base_url,
+            api_key=resolve_secret(account.api_key_ref),
             webhook_secret=secret,
-            honours_not_after=bool(options.get("honours_not_after", True)),
-            listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
-            queue_limit_seconds=float(options.get("queue_limit_seconds", 0.0)),
+            capabilities=http.capabilities_of(options),
         )
     except ValueError as error:
         raise SettingsError(
@@ -48,11 +63,37 @@ def _http(account: Account) -> HttpTelephonyProvider:
         ) from error
 
 
-NO_CALLBACK_URL: Final = (
-    "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` is "
-    "reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
-)
-ADAPTERS: Final[Mapping[str, Callable[[Account], HttpTelephonyProvider]]] = {"http": _http}
+def _twilio(account: Account, settings: Settings) -> WholeAdapter:
+    sid, key_sid = account.options.get("account_sid"), account.options.get("key_sid")
+    if sid is None or account.api_key_ref is None:
+        raise SettingsError(
+            f"Account {account.name} is not complete: give --option account_sid=AC… and --api-key to "
+            f"`outdial account set {account.name}`."
+        )
+    key = resolve_secret(account.api_key_ref)
+    signs_with_key = account.webhook_secret_ref is None and key_sid is None
+    token = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
+    return twilio.TwilioAdapter(
+        account_sid=sid,
+        user=key_sid or sid,
+        password=key,
+        auth_token=key if signs_with_key else token,
+        base_url=account.base_url or "https://api.twilio.com",
+        voice_url=voice_url(settings, account),
+        answer_url=account.options.get("answer_url"),
+        capabilities=twilio.capabilities_of(account.options),
+    )
+
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {
+    "http": Adapter(make=_http, kind=http.KIND),
+    "twilio": Adapter(make=_twilio, kind=twilio.KIND),
+}
+
+
+def voice_url(settings: Settings, account: Account) -> str | None:
+    """Below which an account's calls fetch what to say; None: we cannot be reached."""
+    return None if settings.public_url is None else f"{settings.public_url.rstrip('/')}/voice/{account.name}"
 
 
 class AccountProviders:
@@ -60,30 +101,39 @@ class AccountProviders:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._made: dict[int, tuple[Account, HttpTelephonyProvider]] = {}
+        self._made: dict[int, tuple[Account, WholeAdapter]] = {}
 
-    def provider_for(self, account: Account) -> HttpTelephonyProvider:
+    def provider_for(self, account: Account) -> AdapterProvider:
         """Raises `SettingsError` when a secret is missing or the adapter is unknown."""
+        return AdapterProvider(self.adapter_for(account))
+
+    def adapter_for(self, account: Account) -> WholeAdapter:
+        """Raises `SettingsError` as `provider_for` does."""
         known = self._made.get(account.id)
         if known is not None and _connection_of(known[0]) == _connection_of(account):
             return known[1]
-        make = ADAPTERS.get(account.adapter)
-        if make is None:
+        adapter = ADAPTERS.get(account.adapter)
+        if adapter is None:
             allowed = ", ".join(sorted(ADAPTERS))
             raise SettingsError(
                 f"Account {account.name} has the adapter {account.adapter!r}: known are {allowed}."
             )
-        provider = make(account)
-        self._made[account.id] = (account, provider)
-        return provider
+        made = adapter.make(account, self._settings)
+        self._made[account.id] = (account, made)
+        return made
 
-    def callback_url_for(self, account: Account) -> str:
-        """Below `OUTDIAL_PUBLIC_URL`, or `TELEPHONY_CALLBACK_URL` as it stands."""
+    def callback_url_for(self, account: Account) -> str | None:
+        """Below `OUTDIAL_PUBLIC_URL`, or `TELEPHONY_CALLBACK_URL` as it stands; None where the account polls."""
+        if twilio.polls(account.options):
+            return None
         if self._settings.public_url is not None:
             return f"{self._settings.public_url.rstrip('/')}/webhooks/telephony/{account.name}"
         if self._settings.telephony_callback_url is not None:
             return self._settings.telephony_callback_url
         raise SettingsError(NO_CALLBACK_URL)
+
+    def voice_url_for(self, account: Account) -> str | None:
+        return voice_url(self._settings, account)
 
 
 def fence_of(settings: Settings) -> Fence:
@@ -94,14 +144,11 @@ def fence_of(settings: Settings) -> Fence:
 def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
     """A worker for all accounts in the database.
 
-    Raises `SettingsError` when no callback URL is set, or when the database belongs to another deployment.
+    Raises `SettingsError` when a callback URL is missing, or when the database belongs to another deployment.
     """
     providers = AccountProviders(settings)
-    callback_url = settings.public_url or settings.telephony_callback_url
-    if callback_url is None:
-        raise SettingsError(NO_CALLBACK_URL)
     scheduler = SchedulerSettings(
-        callback_url=callback_url,
+        callback_url=_callback_url(settings, database),
         batch_size=settings.scheduler_batch,
         timezone=ZoneInfo(settings.scheduler_time_zone),
         deployment=settings.deployment,
@@ -113,7 +160,38 @@ def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
 
 def make_app(settings: Settings, database: Database, clock: Clock, worker: Worker | None = None) -> FastAPI:
     """The web application, with a worker in the same process if given."""
-    return create_app(database, AccountProviders(settings).provider_for, clock, worker)
+    providers = AccountProviders(settings)
+
+    def known_as(account: Account) -> str | None:
+        # Also what comes late of an account that polls by now must be checked against the URL that was given.
+        whole = settings.telephony_callback_url
+        return f"{below}/{account.name}" if below is not None else whole
+
+    below = None if settings.public_url is None else f"{settings.public_url.rstrip('/')}/webhooks/telephony"
+    return create_app(
+        database,
+        providers.adapter_for,
+        clock,
+        worker,
+        callback_url_for=known_as,
+        voice_url_for=providers.voice_url_for,
+    )
+
+
+def _callback_url(settings: Settings, database: Database) -> str | None:
+    """Missing only where every account polls."""
+    url = settings.public_url or settings.telephony_callback_url
+    if url is None:
+        found = database.run(accounts.all_accounts)
+        if not found or not all(twilio.polls(account.options) for account in found):
+            raise SettingsError(NO_CALLBACK_URL)
+    return url
+
+
+NO_CALLBACK_URL: Final = (
+    "The provider must know where to send its events: set OUTDIAL_PUBLIC_URL to the URL at which `outdial serve` is "
+    "reached (or TELEPHONY_CALLBACK_URL to the whole callback URL)."
+)
 
 
 def _connection_of(account: Account) -> tuple[object, ...]:

@@ -10,12 +10,14 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from outdial.api.known_accounts import KnownAccounts
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import UserError
@@ -23,16 +25,14 @@ from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
 from outdial.engine.transactions import Transactions
-from outdial.storage import accounts
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database
-from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader
+from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader, WebhookRequest
 
 log = logging.getLogger("outdial.webhooks")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 WAITING_LIMIT: Final = 5000
-ACCOUNT_AGE_SECONDS: Final = 5.0
 RETRY_AFTER_SECONDS: Final = 5
 WARN_SECONDS: Final = 60.0
 
@@ -40,31 +40,39 @@ STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 2
 
 
 class Intake:
-    """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account."""
+    """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account.
+
+    `url_of`: under which URL the provider knows it, without a query; None: under the one that it is called by.
+    """
 
     def __init__(
-        self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock
+        self,
+        database: Database,
+        reader_for: Callable[[Account], WebhookReader],
+        clock: Clock,
+        url_of: Callable[[Account], str | None],
     ) -> None:
         # One writer: a second would only wait for the first one's row locks.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
-        self._clock = clock
+        self._url_of = url_of
         self._known = Definitions()
+        self._clock = clock
         self._warned: dict[str, float] = {}
-        self._accounts: dict[str, tuple[float, Account]] = {}
+        self._accounts = KnownAccounts(self._transactions, clock)
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
 
     async def handle(self, request: Request) -> Response:
         """One webhook: 2xx when durable, 401 wrong signature, 404 no such account, 413, 422 malformed, 503 later."""
         try:
-            account = await self._account(request.path_params["account"])
+            account = await self._accounts.by_name(request.path_params["account"])
             if account is None:
                 return _refuse(404, "there is no account of this name")
-            body = await _body(request)
+            body = await body_of(request)
             if body is None:
                 return _refuse(413, f"a webhook has at most {MAX_BODY_BYTES} bytes")
-            return await self._take(account, dict(request.headers), body)
+            return await self._take(account, self._received(account, request, body))
         except ClientDisconnect:
             return Response(status_code=499)
         except sa.exc.SQLAlchemyError as error:
@@ -78,9 +86,15 @@ class Intake:
         await self._events.drain()
         self._threads.shutdown(wait=True)
 
-    async def _take(self, account: Account, headers: dict[str, str], body: bytes) -> Response:
+    def _received(self, account: Account, request: Request, body: bytes) -> WebhookRequest:
+        """The request, at the URL that the provider was given: a proxy may have changed what we see of it."""
+        known_as = self._url_of(account)
+        url = str(request.url) if known_as is None else with_query(known_as, request.url.query)
+        return WebhookRequest(url=url, headers=dict(request.headers), body=body)
+
+    async def _take(self, account: Account, received: WebhookRequest) -> Response:
         try:
-            events = self._reader_for(account).read_webhook(headers, body)
+            events = self._reader_for(account).read_webhook(received)
         except SignatureInvalid as error:
             self._warn_of_signature(account, error)
             return _refuse(401, "the signature is wrong or too old")
@@ -91,7 +105,7 @@ class Intake:
             return _refuse(503, "the account is not complete", retry_after=RETRY_AFTER_SECONDS)
         if self._events.is_full:
             return _refuse(503, "too many webhooks at once", retry_after=1)
-        payload = json.loads(body)
+        payload = _payload(received)
         heard = [
             await self._events.submit(ReceivedEvent(account_id=account.id, event=event, payload=payload))
             for event in events
@@ -114,21 +128,24 @@ class Intake:
                 extra={"account": account.name},
             )
 
-    async def _account(self, name: str) -> Account | None:
-        known = self._accounts.get(name)
-        now = self._clock.monotonic()
-        if known is not None and now - known[0] < ACCOUNT_AGE_SECONDS:
-            return known[1]
-        account = await self._transactions.run(accounts.by_name, name)
-        if account is not None:
-            self._accounts[name] = (now, account)
-        return account
-
     async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
         return await self._transactions.run(receive, events, self._known)
 
 
-async def _body(request: Request) -> bytes | None:
+def with_query(url: str, query: str) -> str:
+    """`url` with the query that it was called with, which holds the one it was given with."""
+    return f"{url.partition('?')[0]}?{query}" if query else url.partition("?")[0]
+
+
+def _payload(received: WebhookRequest) -> dict[str, Any]:
+    """What is kept of a webhook: its JSON, or its form."""
+    if received.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(received.body.decode("utf-8", "replace"), keep_blank_values=True))
+    payload: dict[str, Any] = json.loads(received.body)
+    return payload
+
+
+async def body_of(request: Request) -> bytes | None:
     """The raw body; None if it is too long."""
     chunks = bytearray()
     async for chunk in request.stream():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from outdial.cli.context import open_context
 from outdial.cli.output import print_json, print_table, say, warn
+from outdial.domain.errors import UserError
 
 if TYPE_CHECKING:
     from outdial.domain.account import Account
+    from outdial.telephony.options import AdapterKind
 
 app = typer.Typer(help="Accounts at telephony providers, and their limits.", no_args_is_help=True)
 
@@ -55,6 +58,13 @@ def set_(
         str | None,
         typer.Option("--from", help="The number to show, where a campaign names none.", metavar="NUMBER"),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What only this adapter wants to know, such as account_sid=AC…; an empty value takes it away.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
 ) -> None:
     """Create an account, or change what is given and leave the rest of it as it is.
 
@@ -64,17 +74,25 @@ def set_(
     from outdial.operations.accounts import set_account
     from outdial.storage import accounts
 
+    options = _options(option or [])
+    kinds = _kinds() if adapter not in {None, DEFAULT_ADAPTER} or options else {}
     with open_context() as context:
         is_new = context.run(accounts.by_name, name) is None
         if is_new:
             adapter = adapter or DEFAULT_ADAPTER
-            base_url = base_url or context.settings.telephony_base_url
+            kind = kinds.get(adapter)
+            if kind is None or kind.base_url is None:
+                base_url = base_url or context.settings.telephony_base_url
+            else:
+                base_url = base_url or kind.base_url
+                calls_per_second = calls_per_second or kind.calls_per_second
             api_key = api_key or DEFAULT_API_KEY
-            webhook_secret = webhook_secret or DEFAULT_WEBHOOK_SECRET
+            if kind is None or kind.own_webhook_secret:
+                webhook_secret = webhook_secret or DEFAULT_WEBHOOK_SECRET
         done = context.run(
             set_account,
             name,
-            known_adapters=_known_adapters(adapter),
+            known_adapters=tuple(kinds) or (DEFAULT_ADAPTER,),
             adapter=adapter,
             base_url=base_url,
             api_key=api_key,
@@ -82,6 +100,8 @@ def set_(
             max_concurrent_calls=max_concurrent_calls,
             calls_per_second=calls_per_second,
             outbound_number=from_number,
+            options=options,
+            known_options={name: kind.options for name, kind in kinds.items()},
         )
     if done.is_new:
         say(f"Account {name} created.")
@@ -91,13 +111,21 @@ def set_(
         say(f"  {change}")
 
 
-def _known_adapters(adapter: str | None) -> tuple[str, ...]:
-    if adapter in {None, DEFAULT_ADAPTER}:
-        # What knows them all loads the whole program, for a second.
-        return (DEFAULT_ADAPTER,)
+def _kinds() -> Mapping[str, AdapterKind]:
+    """All adapters. What knows them loads the whole program, for a second."""
     from outdial.bootstrap import ADAPTERS
 
-    return tuple(ADAPTERS)
+    return {name: one.kind for name, one in ADAPTERS.items()}
+
+
+def _options(written: list[str]) -> dict[str, str]:
+    """Raises `UserError` for what has no name."""
+    wrong = [one for one in written if "=" not in one or one.startswith("=")]
+    if wrong:
+        raise UserError(
+            "\n".join(f"--option {one}: write it as KEY=VALUE, such as events=poll." for one in wrong)
+        )
+    return {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in written)}
 
 
 @app.command("list", epilog="Example: outdial account list --json")
@@ -174,6 +202,7 @@ def _document(account: Account) -> dict[str, Any]:
         "max_concurrent_calls": account.max_concurrent_calls,
         "calls_per_second": account.rate.calls_per_second,
         "from": account.outbound_number,
+        "options": dict(account.options),
         "stopped_at": account.stopped_at,
         "stopped_by": account.stopped_by,
         "stopped_reason": account.stopped_reason,

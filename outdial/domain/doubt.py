@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,6 +19,7 @@ from outdial.domain.attempt import (
     release,
 )
 from outdial.domain.campaign import CallOptions
+from outdial.domain.ids import AttemptId
 
 # After this, a POST that was sent has been answered or given up by its owner: its time-out, and two seconds.
 POST_IS_OVER: Final = timedelta(seconds=12)
@@ -31,24 +32,28 @@ class Capabilities:
 
     `honours_not_after`: a POST read later than `not_after` places no call. `listing_lag_seconds`: how long a placed
     call may be missing from look-ups. `queue_limit_seconds`: how long an accepted call may wait before it rings.
+    `look_up_seconds`: how often an open call is asked about where no events come; None: only when one is overdue.
     """
 
     honours_not_after: bool = False
     listing_lag_seconds: float = 5.0
     queue_limit_seconds: float = 0.0
+    look_up_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the provider said of a call. `at` is before the question (aware UTC).
 
-    `was_answered` False: it could not be asked this time. `can_be_asked` False: it never can.
+    `was_answered` False: it could not be asked this time. `can_be_asked` False: it never can. `is_ambiguous`: it named
+    several calls that may be this one, or none of them.
     """
 
     at: datetime
     can_be_asked: bool = True
     was_answered: bool = False
     events: Sequence[CallEvent] = ()
+    is_ambiguous: bool = False
     capabilities: Capabilities = Capabilities()
 
 
@@ -60,6 +65,24 @@ class Silence:
     not_after: datetime
     sent_at: datetime | None
     options: CallOptions
+
+
+def exact(asked: Asked, attempt_id: AttemptId, owners: Mapping[str, AttemptId]) -> Asked:
+    """The answer without calls that only look like the one in question, unless a single one is left that can be it.
+
+    `owners`: whose the provider's ids are, as far as we know. A guess between two calls would be no answer at all.
+    """
+    proven = [event for event in asked.events if event.call_id is not None]
+    if len(proven) == len(asked.events):
+        return asked
+    alike = {
+        event.provider_call_id: event
+        for event in asked.events
+        if event.call_id is None and owners.get(str(event.provider_call_id), attempt_id) == attempt_id
+    }
+    if not proven and len(alike) == 1:
+        return replace(asked, events=tuple(alike.values()))
+    return replace(asked, events=tuple(proven), is_ambiguous=not proven and bool(alike))
 
 
 def conclude_unasked(silence: Silence, at: datetime) -> Progress:
@@ -97,7 +120,7 @@ def was_surely_not_placed(silence: Silence, asked: Asked) -> bool:
     Bytes that timed out at our end may still be read at the other.
     """
     capabilities = asked.capabilities
-    if not asked.was_answered or asked.events or not capabilities.honours_not_after:
+    if not asked.was_answered or asked.events or asked.is_ambiguous or not capabilities.honours_not_after:
         return False
     return asked.at > silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)
 

@@ -9,6 +9,13 @@ from typing import Any, Final
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
+def words_of(
+    attributes: Mapping[str, Any], name: str | None, external_contact_id: str | None
+) -> dict[str, Any]:
+    """What a script may say of a contact."""
+    return {**attributes, "name": name, "external_contact_id": external_contact_id}
+
+
 def render(text: str, values: Mapping[str, Any]) -> str:
     """`text` with `{name}` and the like replaced. What the contact lacks becomes nothing: braces are not read aloud."""
 

@@ -17,11 +17,12 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
-from outdial.domain.script import render
+from outdial.domain.script import render, words_of
 from outdial.engine.claim import ClaimedCall, reserve_again
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
+from outdial.engine.reconcile import asking
 from outdial.engine.record import Answer, Dialed, Released, record
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
@@ -61,7 +62,7 @@ class Dialer:
         account_id: AccountId,
         worker_id: WorkerId,
         caller: Caller,
-        callback_url: str,
+        callback_url: str | None,
         fence: Fence,
         transactions: Transactions,
         known: Definitions,
@@ -75,6 +76,7 @@ class Dialer:
         self._transactions = transactions
         self._known = known
         self._clock = clock
+        self._ask_every = asking([(account_id, caller.capabilities)])
         self._stopping = False
         self._had_trouble = True
         self._checks: GroupCommit[AttemptId, tuple[bool, float]] = GroupCommit(
@@ -192,7 +194,7 @@ class Dialer:
         pause = RECORD_PAUSE_SECONDS
         while True:
             try:
-                await self._transactions.run(record, dialed, self._known)
+                await self._transactions.run(record, dialed, self._known, self._ask_every)
                 return
             except sa.exc.OperationalError as error:
                 if self._clock.monotonic() > give_up_at:
@@ -210,10 +212,12 @@ class Dialer:
             await self._clock.sleep_async(seconds)
 
 
-def request_for(call: ClaimedCall, definition: CampaignDefinition, callback_url: str) -> OutboundCallRequest:
+def request_for(
+    call: ClaimedCall, definition: CampaignDefinition, callback_url: str | None
+) -> OutboundCallRequest:
     """What is asked of the provider for this call. The contact's attributes never replace our own ids."""
     contact = call.contact
-    words = {**contact.attributes, "name": contact.name, "external_contact_id": contact.external_contact_id}
+    words = words_of(contact.attributes, contact.name, contact.external_contact_id)
     own = {"campaign_id": str(call.campaign_id), "contact_id": str(contact.id), "call_id": call.call_id}
     if contact.external_contact_id is not None:
         own["external_contact_id"] = contact.external_contact_id

@@ -39,6 +39,7 @@ ANSWERED_LOOK_UP: Final = timedelta(seconds=60)
 DOUBT_LOOK_UP: Final = timedelta(seconds=2)
 LATE_ADOPTION: Final = timedelta(minutes=10)
 ADOPTED_AT_ONCE: Final = 100
+NOBODY: Final[Mapping[AccountId, timedelta]] = {}
 
 
 class Heard(StrEnum):
@@ -49,7 +50,12 @@ class Heard(StrEnum):
     UNKNOWN_CALL = "unknown_call"
 
 
-def receive(connection: sa.Connection, received: Sequence[ReceivedEvent], known: Definitions) -> list[Heard]:
+def receive(
+    connection: sa.Connection,
+    received: Sequence[ReceivedEvent],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+) -> list[Heard]:
     """Keep the events and apply those that are new, in the order given. Durable when the transaction commits."""
     owners = _owners(connection, received)
     at = database_now(connection)
@@ -67,7 +73,7 @@ def receive(connection: sa.Connection, received: Sequence[ReceivedEvent], known:
         answers.append(Heard.UNKNOWN_CALL if owner is None else Heard.APPLIED)
         if owner is not None:
             steps.setdefault(owner, []).append(hear(one.event))
-    apply(connection, steps, known)
+    apply(connection, steps, known, ask_every)
     return answers
 
 
@@ -76,8 +82,16 @@ def hear(event: CallEvent) -> Step:
     return lambda attempt, at: advance(attempt.progress, event, at)
 
 
-def apply(connection: sa.Connection, steps: Mapping[AttemptId, Sequence[Step]], known: Definitions) -> None:
-    """Take the steps of each attempt in turn, settle what is over, move contacts on, and wake the schedulers."""
+def apply(
+    connection: sa.Connection,
+    steps: Mapping[AttemptId, Sequence[Step]],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+) -> None:
+    """Take the steps of each attempt in turn, settle what is over, move contacts on, and wake the schedulers.
+
+    `ask_every`: the accounts that send no events, and how often their open calls are asked about instead.
+    """
     if not steps:
         return
     stored = attempts.lock(connection, list(steps))
@@ -89,7 +103,7 @@ def apply(connection: sa.Connection, steps: Mapping[AttemptId, Sequence[Step]], 
         progress = attempt.progress
         for step in steps[attempt.id]:
             progress = step(_with(attempt, progress), at)
-        change = _decide(attempt, progress, definitions[attempt.campaign_id], at)
+        change = _decide(attempt, progress, definitions[attempt.campaign_id], at, ask_every)
         changes.append(change)
         if change.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
             moved[attempt.contact_id] = attempt
@@ -134,7 +148,11 @@ def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dic
 
 
 def _decide(
-    attempt: StoredAttempt, progress: Progress, definition: CampaignDefinition, at: datetime
+    attempt: StoredAttempt,
+    progress: Progress,
+    definition: CampaignDefinition,
+    at: datetime,
+    ask_every: Mapping[AccountId, timedelta],
 ) -> Change:
     """The pure decision on one attempt: is it settled, and if not, when is it looked at again."""
     policy = definition.settle_policy
@@ -148,7 +166,7 @@ def _decide(
             settled_at=attempt.settled_at,
             # Settled by a guess that this event proves wrong; it keeps an outcome until it ends anew.
             outcome=Outcome.UNKNOWN if attempt.settled_at is not None else None,
-            look_up_at=_look_up_at(progress, definition, at),
+            look_up_at=_look_up_at(progress, definition, at, ask_every.get(attempt.account_id)),
         )
     waits = awaits_result(ending=ending, result=progress.result, policy=policy)
     ended_at = progress.ended_at or at
@@ -171,9 +189,13 @@ def _decide(
     )
 
 
-def _look_up_at(progress: Progress, definition: CampaignDefinition, at: datetime) -> datetime:
+def _look_up_at(
+    progress: Progress, definition: CampaignDefinition, at: datetime, every: timedelta | None
+) -> datetime:
     if progress.state is AttemptState.DIALING:
         return at + LOOK_UP_MARGIN
+    if every is not None:
+        return at + every
     if progress.state is AttemptState.IN_DOUBT:
         return at + DOUBT_LOOK_UP
     if progress.state is AttemptState.ANSWERED:

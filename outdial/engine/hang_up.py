@@ -21,6 +21,7 @@ from outdial.storage import accounts, attempts
 from outdial.storage.attempts import OpenCall
 from outdial.storage.database import database_now
 from outdial.telephony.caller import Caller, caller_for
+from outdial.telephony.protocol import LookUp
 from outdial.telephony.transport import AsyncTransport
 
 AT_ONCE: Final = 20
@@ -119,7 +120,7 @@ class _Rounds:
             return
         async with gate:
             try:
-                theirs = call.provider_call_id or await _look_up(caller, call.call_id)
+                theirs = call.provider_call_id or await _look_up(caller, call)
                 if theirs is None:
                     return
                 self.tries[call.id] += 1
@@ -140,11 +141,15 @@ class _Rounds:
         return self.callers[account_id]
 
 
-async def _look_up(caller: Caller, call_id: CallId) -> ProviderCallId | None:
+async def _look_up(caller: Caller, call: OpenCall) -> ProviderCallId | None:
     if not caller.can_look_up:
         return None
-    events = await caller.look_up(call_id)
-    return next((event.provider_call_id for event in events if event.provider_call_id is not None), None)
+    query = LookUp(
+        call_id=call.call_id, to=call.phone_number, from_number=call.from_number, sent_at=call.sent_at
+    )
+    # One that only looks alike may be somebody else's call.
+    ours = [event for event in await caller.look_up(query) if event.call_id == call.call_id]
+    return next((event.provider_call_id for event in ours if event.provider_call_id is not None), None)
 
 
 def _note(connection: sa.Connection, ids: Sequence[AttemptId], by: str, reason: str) -> None:

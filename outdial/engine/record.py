@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -23,7 +23,7 @@ from outdial.domain.attempt import (
 from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
 from outdial.engine.definitions import Definitions
-from outdial.engine.events import Step, apply, hear
+from outdial.engine.events import NOBODY, Step, apply, hear
 from outdial.storage import attempts, call_events, campaigns
 from outdial.storage.attempts import StoredAttempt
 from outdial.telephony.protocol import OutboundCallResponse
@@ -51,7 +51,12 @@ class Dialed:
     answer: Answer
 
 
-def record(connection: sa.Connection, dialed: Sequence[Dialed], known: Definitions) -> None:
+def record(
+    connection: sa.Connection,
+    dialed: Sequence[Dialed],
+    known: Definitions,
+    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+) -> None:
     """Write the answers, never over what a faster webhook said; the id in a 2xx is kept whatever the state."""
     steps: dict[AttemptId, list[Step]] = {one.attempt_id: [_step(one.answer)] for one in dialed}
     for account_id in sorted({one.account_id for one in dialed}):
@@ -63,7 +68,7 @@ def record(connection: sa.Connection, dialed: Sequence[Dialed], known: Definitio
         if ids:
             for attempt_id, event in call_events.adopt(connection, account_id, ids):
                 steps[attempt_id].append(hear(event))
-    apply(connection, steps, known)
+    apply(connection, steps, known, ask_every)
     attempts.forget_sent(connection, [one.attempt_id for one in dialed if isinstance(one.answer, Released)])
     accepted = {one.campaign_id for one in dialed if isinstance(one.answer, OutboundCallResponse)}
     if accepted:

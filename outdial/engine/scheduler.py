@@ -42,14 +42,14 @@ MAX_BATCH: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """`callback_url` is where the provider sends its events; `timezone` serves campaigns that were written without any
+    """`callback_url` is where the provider sends its events, None where it is asked for them; `timezone` serves campaigns that were written without any
     zone; `account` names the account to dial for, and may be left out where there is only one.
 
     A database that has a name is only dialed from where `deployment` says the same. `dial_only`: the only numbers
     (E.164) that may be called; empty means all.
     """
 
-    callback_url: str
+    callback_url: str | None
     batch_size: int = 25
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     account: str | None = None
@@ -61,7 +61,7 @@ class SchedulerSettings:
         return Fence(deployment=self.deployment, dial_only=self.dial_only)
 
     def __post_init__(self) -> None:
-        if not self.callback_url.startswith(("http://", "https://")):
+        if self.callback_url is not None and not self.callback_url.startswith(("http://", "https://")):
             raise SettingsError(
                 f"callback_url is {self.callback_url!r}: it must be an http:// or https:// URL that the provider reaches."
             )
@@ -111,7 +111,7 @@ class Lane:
         account: Account,
         worker_id: WorkerId,
         caller: Caller,
-        callback_url: str,
+        callback_url: str | None,
         claim_settings: ClaimSettings,
         transactions: Transactions,
         known: Definitions,

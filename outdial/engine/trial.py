@@ -19,7 +19,7 @@ from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition, CampaignStatus
 from outdial.domain.contact import Stage
-from outdial.domain.errors import NotFound, TelephonyProviderError, UserError
+from outdial.domain.errors import NotFound, UserError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
 from outdial.domain.pacing import reserve
@@ -30,7 +30,8 @@ from outdial.domain.zones import CallingZone, calling_zone_of
 from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, blocked_until, fenced
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
-from outdial.engine.events import apply, hear
+from outdial.engine.events import apply
+from outdial.engine.reconcile import ask
 from outdial.engine.transactions import Transactions
 from outdial.storage import (
     accounts,
@@ -139,7 +140,7 @@ async def place(
     caller: Caller,
     transactions: Transactions,
     fence: Fence,
-    callback_url: str,
+    callback_url: str | None,
     new_call_id: Callable[[], CallId],
     clock: Clock,
 ) -> DialResult:
@@ -188,7 +189,8 @@ async def follow(
             await transactions.run(apply, {attempt_id: []}, known)
         elif caller.can_look_up and clock.monotonic() - asked_at > ASK_SECONDS:
             asked_at = clock.monotonic()
-            await _ask(attempt_id, CallId(row["call_id"]), caller, transactions, known)
+            open_calls = await transactions.run(attempts.open_calls, attempt_id=attempt_id)
+            await ask(transactions, open_calls, {one.account_id: caller for one in open_calls}, known)
         await clock.sleep_async(LOOK_SECONDS)
 
 
@@ -255,9 +257,9 @@ def _claim(
     around = deployment.load(connection)
     account = accounts.lock(connection, trial.account.id)
     assert account is not None, "accounts are never deleted"
-    before = clock.monotonic()
+    read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account.id)
-    moment = Moment(at=open_calls.at, read_at=(before + clock.monotonic()) / 2)
+    moment = Moment(at=open_calls.at, read_at=read_at)
     if fenced(around, account, fence.why_not_here(around.name)) is not None:
         raise NotCallable("Calls were stopped while the test call waited for a line.")
     free = max(0, account.max_concurrent_calls - open_calls.total)
@@ -320,17 +322,6 @@ def _contact(trial: Trial) -> DueContact:
         is_excluded=False,
         is_busy=False,
     )
-
-
-async def _ask(
-    attempt_id: AttemptId, call_id: CallId, caller: Caller, transactions: Transactions, known: Definitions
-) -> None:
-    try:
-        events = await caller.look_up(call_id)
-    except TelephonyProviderError:
-        # It is asked again, and a worker's reconciler asks too.
-        return
-    await transactions.run(apply, {attempt_id: [hear(event) for event in events]}, known)
 
 
 def _start(connection: sa.Connection) -> WorkerId:

@@ -58,7 +58,9 @@ class Providers(Protocol):
         """Raises a `UserError` when the account is not complete."""
         ...
 
-    def callback_url_for(self, account: Account) -> str: ...
+    def callback_url_for(self, account: Account) -> str | None:
+        """None: the account is asked for what happens. Raises a `UserError` when there is no URL to give."""
+        ...
 
 
 class Worker:
@@ -242,13 +244,13 @@ class Worker:
             await look_up(self._transactions, callers, self._known)
 
     async def _probe(self) -> None:
-        """Ask suspended accounts for a call that does not exist: a free question that only a good account answers."""
+        """Ask suspended accounts a free question that only a good account answers."""
         for account in await self._transactions.run(accounts.all_accounts):
             served = self._lanes.get(account.id)
             if account.suspended_at is None or served is None or not served[0].caller.can_look_up:
                 continue
             try:
-                await served[0].caller.look_up(self._claim_settings.new_call_id())
+                await served[0].caller.probe(self._claim_settings.new_call_id())
             except TelephonyProviderError:
                 continue
             if await self._transactions.run(accounts.resume, account.id):
@@ -262,7 +264,7 @@ class Worker:
             if served is not None and _is_same_connection(served[0].account, account):
                 continue
             try:
-                caller = self._caller_of(account)
+                lane = self._lane_of(account, self._caller_of(account))
             except UserError as error:
                 if self._unserved.get(account.id) != str(error):
                     self._unserved[account.id] = str(error)
@@ -273,7 +275,6 @@ class Worker:
                 served[0].stop()
                 self._retired.add(served[1])
                 served[1].add_done_callback(self._retired.discard)
-            lane = self._lane_of(account, caller)
             self._lanes[account.id] = (lane, asyncio.create_task(self._work(lane)))
 
     def _caller_of(self, account: Account) -> Caller:
@@ -305,7 +306,7 @@ class _OneProvider:
             raise UserError("this worker was given the provider of another account")
         return self._provider
 
-    def callback_url_for(self, account: Account) -> str:  # noqa: ARG002 - one account, one URL
+    def callback_url_for(self, account: Account) -> str | None:  # noqa: ARG002 - one account, one URL
         return self._settings.callback_url
 
 

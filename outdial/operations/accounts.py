@@ -17,6 +17,7 @@ from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
 from outdial.domain.secret_reference import parse_reference
 from outdial.storage import accounts
 from outdial.storage.database import database_now, wake_schedulers
+from outdial.telephony.options import Option
 
 UNLIMITED: Final = "unlimited"
 MOST_CALLS: Final = 1_000_000
@@ -55,12 +56,17 @@ def set_account(
     max_concurrent_calls: int | None = None,
     calls_per_second: str | float | Decimal | None = None,
     outbound_number: str | None = None,
+    options: Mapping[str, str] | None = None,
+    known_options: Mapping[str, Mapping[str, Option]] | None = None,
 ) -> AccountSet:
     """Create the account or change it; None leaves a value as it is, on a new account as the default.
 
     `api_key` and `webhook_secret` are references (`env:NAME`, `file:PATH`). `calls_per_second` may be "unlimited",
     which is the default. Also lifts whatever the provider's answers had brought upon the account: suspension, back-off,
     blocked countries, resting caller numbers. Raises `InvalidAccount`.
+
+    `options` are the adapter's own, as they were written: those not named stay as they are, an empty one is taken away.
+    `known_options` are those of each adapter.
     """
     given = {
         "adapter": adapter,
@@ -71,8 +77,13 @@ def set_account(
         "calls_per_second": calls_per_second,
         "outbound_number": outbound_number,
     }
-    values = _checked(name, {key: value for key, value in given.items() if value is not None}, known_adapters)
     known = accounts.by_name(connection, name)
+    values, problems = _checked(
+        name, {key: value for key, value in given.items() if value is not None}, known_adapters
+    )
+    values |= _options(known, values, options or {}, known_options or {}, problems)
+    if problems:
+        raise InvalidAccount(name, problems)
     if known is None:
         return _create(connection, name, values)
     locked = accounts.lock(connection, known.id)
@@ -84,8 +95,10 @@ def list_accounts(connection: sa.Connection) -> list[Account]:
     return accounts.all_accounts(connection)
 
 
-def _checked(name: str, given: Mapping[str, Any], known_adapters: Collection[str]) -> dict[str, Any]:
-    """The values as they are stored, or all that is wrong with them at once."""
+def _checked(
+    name: str, given: Mapping[str, Any], known_adapters: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The values as they are stored, and all that is wrong with them."""
     problems: list[str] = []
     if not ACCOUNT_NAME.fullmatch(name):
         problems.append(
@@ -103,9 +116,43 @@ def _checked(name: str, given: Mapping[str, Any], known_adapters: Collection[str
                 values[key] = check(given[key])
             except ValueError as error:
                 problems.append(f"{option} {error}")
-    if problems:
-        raise InvalidAccount(name, problems)
-    return values
+    return values, problems
+
+
+def _options(
+    known: Account | None,
+    values: Mapping[str, Any],
+    given: Mapping[str, str],
+    known_options: Mapping[str, Mapping[str, Option]],
+    problems: list[str],
+) -> dict[str, Any]:
+    """The adapter's options as they are stored, where that changes them."""
+    adapter = values.get("adapter") or (None if known is None else known.adapter)
+    mine = known_options.get(adapter or "")
+    if mine is None:
+        problems.extend(f"--option {key}: the adapter {adapter} knows no options" for key in given)
+        return {}
+    old = {} if known is None else dict(known.options)
+    is_other_adapter = known is not None and adapter != known.adapter
+    stored = {key: value for key, value in old.items() if key in mine or not is_other_adapter}
+    for key, text in given.items():
+        if key not in mine:
+            allowed = f"known are {', '.join(sorted(mine))}" if mine else "it has none"
+            problems.append(f"--option {key} is no option of the adapter {adapter}: {allowed}")
+            continue
+        stored.pop(key, None)
+        if text:
+            try:
+                stored[key] = mine[key].check(text)
+            except ValueError as error:
+                problems.append(f"--option {key}={text!r} {error}")
+    wrong = {key for key, text in given.items() if text and key not in stored}
+    problems.extend(
+        f"the adapter {adapter} needs --option {key}=…"
+        for key, option in mine.items()
+        if option.is_required and key not in stored and key not in wrong
+    )
+    return {} if stored == old else {"options": stored}
 
 
 def _lines(value: Any) -> int:
@@ -159,6 +206,7 @@ SHOWN: Final = {
     "max_concurrent_calls": "max_concurrent_calls",
     "calls_per_second": "calls_per_second",
     "outbound_number": "from",
+    "options": "options",
 }
 UNBURDENED: Final[Mapping[str, Any]] = {
     "suspended_at": None,
@@ -217,6 +265,7 @@ def _columns(account: Account) -> dict[str, Any]:
         "max_concurrent_calls": account.max_concurrent_calls,
         "calls_per_second": None if rate is None else _calls_per_second(rate),
         "outbound_number": account.outbound_number,
+        "options": dict(account.options),
     }
 
 
@@ -234,4 +283,6 @@ def _lifted(account: Account, in_use_again: Collection[str]) -> Iterator[str]:
 def _shown(key: str, value: object) -> str:
     if key == "calls_per_second":
         return UNLIMITED if value is None else f"{value:f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={one}" for name, one in sorted(value.items())) or "none"
     return "not set" if value is None else str(value)

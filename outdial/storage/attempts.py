@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,7 +15,15 @@ from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass,
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.fences import Fence
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, ProviderCallId, WorkerId
+from outdial.domain.ids import (
+    AccountId,
+    AttemptId,
+    CallId,
+    CampaignId,
+    ContactId,
+    ProviderCallId,
+    WorkerId,
+)
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
 from outdial.storage import deployment, test_calls
@@ -242,7 +250,12 @@ class OpenCall:
     account_id: AccountId
     call_id: CallId
     provider_call_id: ProviderCallId | None
+    phone_number: str
+    from_number: str
     sent_at: datetime | None
+
+
+OPEN_CALL: Final = tuple(attempts.c[field.name] for field in fields(OpenCall))
 
 
 def open_calls(
@@ -253,13 +266,7 @@ def open_calls(
     attempt_id: AttemptId | None = None,
 ) -> list[OpenCall]:
     """The calls that hold a line, of all accounts and campaigns or of those that are named."""
-    query = sa.select(
-        attempts.c.id,
-        attempts.c.account_id,
-        attempts.c.call_id,
-        attempts.c.provider_call_id,
-        attempts.c.sent_at,
-    ).where(attempts.c.ended_at.is_(None))
+    query = sa.select(*OPEN_CALL).where(attempts.c.ended_at.is_(None))
     wanted = {"account_id": account_id, "campaign_id": campaign_id, "id": attempt_id}
     for name, value in wanted.items():
         if value is not None:
@@ -294,16 +301,7 @@ def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[A
     return [AttemptId(attempt_id) for attempt_id in connection.execute(query).scalars()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """An open attempt of which something is overdue."""
-
-    id: AttemptId
-    account_id: AccountId
-    call_id: CallId
-
-
-def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[Suspect]:
+def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[OpenCall]:
     """Attempts that are overdue while still dialing; `look_up_at` is pushed to `again_at`: others leave them to us."""
     return _take(connection, attempts.c.state == AttemptState.DIALING, at, again_at, limit)
 
@@ -314,7 +312,7 @@ def take_silent(
     at: datetime,
     again_at: datetime,
     limit: int,
-) -> list[Suspect]:
+) -> list[OpenCall]:
     """Calls of these accounts that were sent and are overdue for a sign of life; pushed as `take_dialing` does."""
     wanted = sa.and_(attempts.c.state != AttemptState.DIALING, attempts.c.account_id.in_(tuple(account_ids)))
     return _take(connection, wanted, at, again_at, limit)
@@ -322,7 +320,7 @@ def take_silent(
 
 def _take(
     connection: sa.Connection, wanted: sa.ColumnElement[bool], at: datetime, again_at: datetime, limit: int
-) -> list[Suspect]:
+) -> list[OpenCall]:
     # A CTE, since Postgres may run a subquery that locks rows again and again, each time with other rows.
     chosen = (
         sa.select(attempts.c.id)
@@ -336,12 +334,9 @@ def _take(
         sa.update(attempts)
         .where(attempts.c.id.in_(sa.select(chosen.c.id)))
         .values(look_up_at=again_at)
-        .returning(attempts.c.id, attempts.c.account_id, attempts.c.call_id)
+        .returning(*OPEN_CALL)
     )
-    return [
-        Suspect(id=AttemptId(row.id), account_id=AccountId(row.account_id), call_id=CallId(row.call_id))
-        for row in connection.execute(statement)
-    ]
+    return [OpenCall(**row) for row in connection.execute(statement).mappings()]
 
 
 NEW: dict[str, Any] = {

@@ -56,6 +56,27 @@ class ContactRow:
     is_test: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenTo:
+    """A contact, as far as what is said to it cares."""
+
+    external_contact_id: str | None
+    name: str | None
+    language: str | None
+    attributes: Mapping[str, Any]
+
+
+def spoken_to(connection: sa.Connection, contact_id: ContactId) -> SpokenTo:
+    columns = (contacts.c.external_contact_id, contacts.c.name, contacts.c.language, contacts.c.attributes)
+    row = connection.execute(sa.select(*columns).where(contacts.c.id == contact_id)).one()
+    return SpokenTo(
+        external_contact_id=row.external_contact_id,
+        name=row.name,
+        language=row.language,
+        attributes=row.attributes,
+    )
+
+
 def take_due(
     connection: sa.Connection, due: Sequence[Bucket], shares: Mapping[CampaignId, int], at: datetime
 ) -> list[DueContact]:

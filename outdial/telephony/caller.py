@@ -16,6 +16,7 @@ from outdial.telephony.protocol import (
     HangsUpCalls,
     HttpAdapter,
     LooksUpCalls,
+    LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
     TelephonyProvider,
@@ -39,7 +40,11 @@ class Caller(Protocol):
         """`may_leave` is asked in the last moment before the bytes leave; False raises `NotPlaced`."""
         ...
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]: ...
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]: ...
+
+    async def probe(self, unused: CallId) -> None:
+        """Ask a free question that only a good account answers; raises a `TelephonyProviderError` from a bad one."""
+        ...
 
     @property
     def can_hang_up(self) -> bool: ...
@@ -67,14 +72,17 @@ class _HttpCaller:
         response = await self._transport.send(self._adapter.start_request(request), may_leave)
         return self._adapter.read_start(response)
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]:
         return self._adapter.read_look_up(
-            call_id, await self._transport.send(self._adapter.look_up_request(call_id))
+            query, await self._transport.send(self._adapter.look_up_request(query))
         )
 
     async def hang_up(self, provider_call_id: ProviderCallId) -> None:
         request = self._adapter.hang_up_request(provider_call_id)
         self._adapter.read_hang_up(await self._transport.send(request))
+
+    async def probe(self, unused: CallId) -> None:  # noqa: ARG002 - an adapter has a question of its own
+        self._adapter.read_check(await self._transport.send(self._adapter.check_request()))
 
 
 class _ThreadCaller:
@@ -94,11 +102,11 @@ class _ThreadCaller:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, start_now)
 
-    async def look_up(self, call_id: CallId) -> Sequence[CallEvent]:
+    async def look_up(self, query: LookUp) -> Sequence[CallEvent]:
         if not isinstance(self._provider, LooksUpCalls):
             return ()
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._provider.look_up_call, call_id
+            self._threads, self._provider.look_up_call, query
         )
 
     async def hang_up(self, provider_call_id: ProviderCallId) -> None:
@@ -107,3 +115,6 @@ class _ThreadCaller:
         await asyncio.get_running_loop().run_in_executor(
             self._threads, self._provider.hang_up_call, provider_call_id
         )
+
+    async def probe(self, unused: CallId) -> None:
+        await self.look_up(LookUp(call_id=unused, to="", from_number=""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,9 +11,16 @@ import httpx
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.doubt import Capabilities
-from outdial.domain.ids import CallId, ProviderCallId
+from outdial.domain.ids import ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
-from outdial.telephony.protocol import HttpAdapter, HttpResponse, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.protocol import (
+    HttpAdapter,
+    HttpResponse,
+    LookUp,
+    OutboundCallRequest,
+    OutboundCallResponse,
+    WebhookRequest,
+)
 from outdial.telephony.transport import SyncTransport
 
 
@@ -39,9 +46,9 @@ class AdapterProvider:
         """Place the call; raises a `TelephonyProviderError` for every answer but acceptance."""
         return self.adapter.read_start(self._sync.send(self.adapter.start_request(request)))
 
-    def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+    def look_up_call(self, query: LookUp) -> Sequence[CallEvent]:
         """What the provider knows of the call; raises a `TelephonyProviderError` when it could not be asked."""
-        return self.adapter.read_look_up(call_id, self._sync.send(self.adapter.look_up_request(call_id)))
+        return self.adapter.read_look_up(query, self._sync.send(self.adapter.look_up_request(query)))
 
     def hang_up_call(self, provider_call_id: ProviderCallId) -> None:
         """End an open call; raises a `TelephonyProviderError` when it may go on."""
@@ -97,9 +104,9 @@ class HttpTelephonyProvider(AdapterProvider):
         )
         super().__init__(self._generic, client)
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
+    def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         """Verify and parse one webhook; raises `SignatureInvalid` or `WebhookMalformed`."""
-        return self._generic.read_webhook(headers, body)
+        return self._generic.read_webhook(request)
 
 
 def _date_of(response: HttpResponse) -> datetime | None:

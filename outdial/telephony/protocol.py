@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.campaign import Question
+from outdial.domain.conversation import Reply, Turn
 from outdial.domain.doubt import Capabilities
 from outdial.domain.ids import CallId, ProviderCallId
 
@@ -22,12 +23,13 @@ class OutboundCallRequest:
     """One call to place. `to` and `from_number` are E.164; `not_after` (aware UTC): the provider must not start later.
 
     `metadata` holds `campaign_id`, `contact_id` (row ids as text), `call_id`, and the contact's attributes.
+    `callback_url` None: no events are wanted, the account is asked for them instead.
     """
 
     call_id: CallId
     to: str
     from_number: str
-    callback_url: str
+    callback_url: str | None
     language: str = "en"
     intro_script: str | None = None
     questions: Sequence[Question] = ()
@@ -54,13 +56,25 @@ class TelephonyProvider(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """The call that is asked about. `sent_at` (aware UTC): when our POST left; None: it may not have left at all."""
+
+    call_id: CallId
+    to: str
+    from_number: str
+    sent_at: datetime | None = None
+    provider_call_id: ProviderCallId | None = None
+
+
 @runtime_checkable
 class LooksUpCalls(Protocol):
-    """A provider that can be asked for a call by our id."""
+    """A provider that can be asked for a call."""
 
-    def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+    def look_up_call(self, query: LookUp) -> Sequence[CallEvent]:
         """What the provider knows of the call, as events with the source `LOOKUP`; empty if it knows none.
 
+        An event without a `call_id` is of a call that only looks like the one in question: same numbers, same time.
         Raises a `TelephonyProviderError` when it could not be asked.
         """
         ...
@@ -104,10 +118,10 @@ class HttpAdapter(Protocol):
         """Raises a `TelephonyProviderError` for everything but acceptance."""
         ...
 
-    def look_up_request(self, call_id: CallId) -> HttpRequest: ...
+    def look_up_request(self, query: LookUp) -> HttpRequest: ...
 
-    def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
-        """Raises a `TelephonyProviderError` when the answer is no answer to the question."""
+    def read_look_up(self, query: LookUp, response: HttpResponse) -> Sequence[CallEvent]:
+        """As `LooksUpCalls.look_up_call`. Raises a `TelephonyProviderError` when the answer is none to the question."""
         ...
 
     def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest: ...
@@ -125,12 +139,53 @@ class HttpAdapter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRequest:
+    """`url`: the public one as the provider called it, with its query. Header names are lower case."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@runtime_checkable
 class WebhookReader(Protocol):
     """The half of an adapter that takes in webhooks."""
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
-        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`. Header names are lower case."""
+    def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
+        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceRequest:
+    """What a call says when it comes for its next document: that it was answered (`event`, whose instant counts for
+    nothing), or what was replied to a question.
+    """
+
+    provider_call_id: ProviderCallId
+    event: CallEvent | None = None
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceDocument:
+    content_type: str
+    body: bytes
+
+
+@runtime_checkable
+class TalksByDocuments(Protocol):
+    """An adapter of a provider that is told what to say by documents which its calls fetch."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def read_voice(self, request: WebhookRequest) -> VoiceRequest:
+        """Verify and parse. Raises `SignatureInvalid` or `WebhookMalformed`."""
+        ...
+
+    def voice_document(self, call_id: CallId, turn: Turn, language: str) -> VoiceDocument: ...
 
 
 class SignatureInvalid(Exception):

@@ -13,6 +13,7 @@ from outdial.operations.accounts import AccountSet, InvalidAccount, list_account
 from outdial.storage import accounts
 from outdial.storage.database import database_now
 from outdial.storage.tables import caller_numbers
+from outdial.telephony.options import Option, seconds, yes_or_no
 from tests.support.world import World
 
 WHOLE: dict[str, Any] = {
@@ -152,3 +153,46 @@ def test_everything_that_is_wrong_is_said_at_once(world: World) -> None:
     with pytest.raises(InvalidAccount) as raised:
         set_it(world, "main", max_concurrent_calls=-1, calls_per_second="x", base_url="x")
     assert len(raised.value.problems) == 3
+
+
+OPTIONS = {
+    "http": {"honours_not_after": Option(check=yes_or_no)},
+    "other": {"sid": Option(check=str, is_required=True), "wait": Option(check=seconds)},
+}
+
+
+def set_options(world: World, name: str, options: dict[str, str], **values: Any) -> AccountSet:
+    return world.database.run(
+        set_account, name, known_adapters=tuple(OPTIONS), known_options=OPTIONS, options=options, **values
+    )
+
+
+def test_options_are_kept_changed_and_taken_away_one_by_one(world: World) -> None:
+    whole = {**WHOLE, "adapter": "other"}
+    set_options(world, "second", {"sid": "A", "wait": "2"}, **whole)
+    assert account(world, "second").options == {"sid": "A", "wait": 2.0}
+    done = set_options(world, "second", {"wait": ""})
+    assert account(world, "second").options == {"sid": "A"}
+    assert done.changes == ("options: sid=A, wait=2.0 → sid=A",)
+    assert set_options(world, "second", {}).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "the adapter other needs --option sid="),
+        ({"sid": "A", "wiat": "2"}, "wiat is no option of the adapter other: known are sid, wait"),
+        ({"sid": "A", "wait": "long"}, "wait='long' must be a number of seconds"),
+    ],
+)
+def test_a_mistake_in_an_option_is_named_with_its_cure(
+    world: World, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidAccount, match=message):
+        set_options(world, "second", options, **{**WHOLE, "adapter": "other"})
+
+
+def test_another_adapter_takes_only_the_options_that_it_knows(world: World) -> None:
+    set_options(world, "second", {"sid": "A"}, **{**WHOLE, "adapter": "other"})
+    set_options(world, "second", {}, adapter="http")
+    assert account(world, "second").options == {}

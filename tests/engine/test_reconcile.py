@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +17,7 @@ from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
 from outdial.storage import attempts
 from outdial.storage.tables import call_attempts
-from outdial.telephony.protocol import Capabilities, OutboundCallRequest
+from outdial.telephony.protocol import Capabilities, LookUp, OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number, refusing
 
 # Two minutes may pass for a call: no queue, ten seconds of ringing, eighty of talk, thirty of margin.
@@ -43,11 +43,11 @@ class AskableProvider(RecordingProvider):
         self.is_reachable = True
         self.asked: list[CallId] = []
 
-    def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
-        self.asked.append(call_id)
+    def look_up_call(self, query: LookUp) -> Sequence[CallEvent]:
+        self.asked.append(query.call_id)
         if not self.is_reachable:
             raise ProviderUnreachable("connection refused")
-        return [one for one in self.knows if one.call_id == call_id]
+        return [one for one in self.knows if one.call_id in {query.call_id, None}]
 
 
 @dataclass
@@ -331,11 +331,11 @@ def test_a_sign_of_life_of_a_call_that_we_took_for_not_placed_holds_its_line_and
 
 def test_a_look_up_that_cannot_be_read_does_not_keep_others_from_being_reconciled(world: World) -> None:
     class Odd(AskableProvider):
-        def look_up_call(self, call_id: CallId) -> Sequence[CallEvent]:
+        def look_up_call(self, query: LookUp) -> Sequence[CallEvent]:
             if self.asked:
-                self.asked.append(call_id)
-                return [event(EventKind.ENDED, call_id, ending=Ending.BUSY, source=Source.LOOKUP)]
-            self.asked.append(call_id)
+                self.asked.append(query.call_id)
+                return [event(EventKind.ENDED, query.call_id, ending=Ending.BUSY, source=Source.LOOKUP)]
+            self.asked.append(query.call_id)
             raise RecursionError
 
     campaign = world.add_campaign()
@@ -346,3 +346,46 @@ def test_a_look_up_that_cannot_be_read_does_not_keep_others_from_being_reconcile
     world.shift_attempts(5)
     world.run_pass(provider)
     assert sorted(attempt["state"] for attempt in world.attempts()) == ["ended", "in_doubt"]
+
+
+def alike(provider_call_id: str) -> CallEvent:
+    """A call that only looks like the one in question: the provider cannot say whose it is."""
+    return replace(found(EventKind.RINGING, CallId("")), call_id=None, provider_call_id=provider_call_id)
+
+
+def test_the_only_call_that_looks_alike_ends_the_doubt(world: World) -> None:
+    provider = AskableProvider(capabilities=LATE_POSTS_ARE_PLACED)
+    one = left_in_doubt(world, provider)
+    provider.knows = [alike("CA1")]
+    attempt = one.look_after(3)
+    assert (attempt["state"], attempt["provider_call_id"]) == ("ringing", "CA1")
+
+
+def test_two_calls_that_look_alike_are_no_answer(world: World) -> None:
+    provider = AskableProvider(capabilities=LATE_POSTS_ARE_REFUSED)
+    one = left_in_doubt(world, provider)
+    provider.knows = [alike("CA1"), alike("CA2")]
+    assert one.look_after(PROVEN_AFTER_SECONDS + 1)["state"] == "in_doubt"
+
+
+def test_a_call_that_belongs_to_another_attempt_is_no_answer(world: World) -> None:
+    first = AskableProvider()
+    other = left(world, first)
+    world.hear(event(EventKind.ENDED, other.call_id, ending=Ending.BUSY, provider_call_id="CA1"))
+    world.make_due()
+    again = AskableProvider(refusing(InDoubt("timeout")), capabilities=LATE_POSTS_ARE_PLACED)
+    world.run_pass(again)
+    again.answer = None
+    again.knows = [alike(other.attempt["provider_call_id"])]
+    world.shift_attempts(3)
+    world.run_pass(again, batch_size=1)
+    assert [row["state"] for row in world.attempts()] == ["ended", "in_doubt"]
+
+
+def test_an_account_that_sends_no_events_is_asked_every_few_seconds(world: World) -> None:
+    provider = AskableProvider(capabilities=Capabilities(look_up_seconds=3))
+    one = left(world, provider)
+    provider.knows = [found(EventKind.ANSWERED, one.call_id)]
+    assert one.look_after(4)["state"] == "answered"
+    provider.knows = [found(EventKind.ENDED, one.call_id, ending=Ending.ANSWERED, result="completed")]
+    assert one.look_after(4)["outcome"] == "completed"

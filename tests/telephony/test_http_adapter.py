@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,13 @@ from outdial.domain.attempt import AnsweredBy, Ending, ErrorClass, EventKind, So
 from outdial.domain.campaign import AnswerType, Question
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
-from outdial.telephony.protocol import HttpResponse, SignatureInvalid, WebhookMalformed
+from outdial.telephony.protocol import (
+    HttpResponse,
+    LookUp,
+    SignatureInvalid,
+    WebhookMalformed,
+    WebhookRequest,
+)
 from tests.support.stack import WEBHOOK_SECRET
 
 CALL_ID = CallId("0198c0de-0000-7000-8000-000000000001")
@@ -47,6 +54,7 @@ REQUEST = OutboundCallRequest(
     max_duration_seconds=600,
     machine_detection="hang_up",
 )
+QUERY = LookUp(call_id=CALL_ID, to=REQUEST.to, from_number=REQUEST.from_number)
 ADAPTER = GenericHttpAdapter(
     base_url="https://gateway.example.com/v1/", api_key="key", webhook_secret=WEBHOOK_SECRET
 )
@@ -138,12 +146,11 @@ def test_no_answer_is_read_as_anything_but_acceptance_or_one_of_the_errors(statu
 
 def test_a_look_up_tells_what_the_provider_knows() -> None:
     call = {"provider_call_id": "P1", "status": "completed", "duration_seconds": 12, "answered_by": "human"}
-    (found,) = ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [call]}))
+    (found,) = ADAPTER.read_look_up(QUERY, answer(200, {"calls": [call]}))
     assert (found.kind, found.ending, found.source) == (EventKind.ENDED, Ending.ANSWERED, Source.LOOKUP)
     assert (found.provider_call_id, found.answered_by) == ("P1", AnsweredBy.HUMAN)
     assert (
-        ADAPTER.look_up_request(CALL_ID).url
-        == f"https://gateway.example.com/v1/calls?client_call_id={CALL_ID}"
+        ADAPTER.look_up_request(QUERY).url == f"https://gateway.example.com/v1/calls?client_call_id={CALL_ID}"
     )
 
 
@@ -157,9 +164,9 @@ def test_a_status_that_we_do_not_know_still_proves_the_call() -> None:
 def test_a_look_up_that_lists_other_calls_is_no_answer() -> None:
     other = {"provider_call_id": "P9", "call_id": "another", "status": "completed"}
     with pytest.raises(InDoubt):
-        ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [other]}))
+        ADAPTER.read_look_up(QUERY, answer(200, {"calls": [other]}))
     ours = {"provider_call_id": "P1", "call_id": CALL_ID, "status": "busy"}
-    (found,) = ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": [other, ours]}))
+    (found,) = ADAPTER.read_look_up(QUERY, answer(200, {"calls": [other, ours]}))
     assert found.provider_call_id == "P1"
 
 
@@ -172,14 +179,14 @@ def test_an_acceptance_without_a_real_id_is_in_doubt(body: bytes) -> None:
 
 
 def test_an_empty_look_up_is_empty_and_a_broken_one_is_no_answer() -> None:
-    assert ADAPTER.read_look_up(CALL_ID, answer(200, {"calls": []})) == []
+    assert ADAPTER.read_look_up(QUERY, answer(200, {"calls": []})) == []
     with pytest.raises(TelephonyProviderError):
-        ADAPTER.read_look_up(CALL_ID, answer(500))
+        ADAPTER.read_look_up(QUERY, answer(500))
     with pytest.raises(TelephonyProviderError):
-        ADAPTER.read_look_up(CALL_ID, answer(200, {"somewhere": "else"}))
+        ADAPTER.read_look_up(QUERY, answer(200, {"somewhere": "else"}))
 
 
-def signed(body: dict[str, Any] | bytes, at: datetime | None = None) -> tuple[dict[str, str], bytes]:
+def signed(body: dict[str, Any] | bytes, at: datetime | None = None) -> WebhookRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     moment = at or datetime.now(UTC)
     signature = Webhook(WEBHOOK_SECRET).sign("msg_1", moment, raw.decode("utf-8", "replace"))
@@ -188,7 +195,7 @@ def signed(body: dict[str, Any] | bytes, at: datetime | None = None) -> tuple[di
         "webhook-timestamp": str(int(moment.timestamp())),
         "webhook-signature": signature,
     }
-    return headers, raw
+    return WebhookRequest(url=REQUEST.callback_url or "", headers=headers, body=raw)
 
 
 def webhook(event: str, **facts: Any) -> dict[str, Any]:
@@ -223,30 +230,30 @@ EVENTS = [
 def test_events_are_normalized(
     name: str, facts: dict[str, Any], kind: EventKind, ending: Ending | None
 ) -> None:
-    (event,) = ADAPTER.read_webhook(*signed(webhook(name, **facts)))
+    (event,) = ADAPTER.read_webhook(signed(webhook(name, **facts)))
     assert (event.kind, event.ending, event.call_id) == (kind, ending, CALL_ID)
 
 
 def test_a_bad_number_reported_on_the_line_is_named_as_such() -> None:
-    (event,) = ADAPTER.read_webhook(*signed(webhook("call.failed", sip_code=404)))
+    (event,) = ADAPTER.read_webhook(signed(webhook("call.failed", sip_code=404)))
     assert event.error_class is ErrorClass.NUMBER
 
 
 def test_the_older_name_of_the_result_is_understood_and_its_echo_is_not_a_result() -> None:
-    (told,) = ADAPTER.read_webhook(*signed(webhook("call.completed", outcome="completed")))
+    (told,) = ADAPTER.read_webhook(signed(webhook("call.completed", outcome="completed")))
     assert told.result == "completed"
-    (echoed,) = ADAPTER.read_webhook(*signed(webhook("call.completed", outcome="voicemail")))
+    (echoed,) = ADAPTER.read_webhook(signed(webhook("call.completed", outcome="voicemail")))
     assert (echoed.result, echoed.answered_by) == (None, AnsweredBy.MACHINE)
 
 
 def test_a_wrong_signature_is_refused() -> None:
-    headers, body = signed(webhook("call.busy"))
+    good = signed(webhook("call.busy"))
     with pytest.raises(SignatureInvalid):
-        ADAPTER.read_webhook(headers, body + b" ")
+        ADAPTER.read_webhook(replace(good, body=good.body + b" "))
     with pytest.raises(SignatureInvalid):
-        ADAPTER.read_webhook({}, body)
+        ADAPTER.read_webhook(replace(good, headers={}))
     with pytest.raises(SignatureInvalid):
-        ADAPTER.read_webhook(*signed(webhook("call.busy"), datetime(2020, 1, 1, tzinfo=UTC)))
+        ADAPTER.read_webhook(signed(webhook("call.busy"), datetime(2020, 1, 1, tzinfo=UTC)))
 
 
 MALFORMED = [
@@ -265,7 +272,7 @@ MALFORMED = [
 @pytest.mark.parametrize("body", MALFORMED)
 def test_a_malformed_event_is_told_from_a_forged_one(body: Any) -> None:
     with pytest.raises(WebhookMalformed):
-        ADAPTER.read_webhook(*signed(body))
+        ADAPTER.read_webhook(signed(body))
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,19 @@ from outdial.domain.errors import (
     TelephonyProviderError,
 )
 from outdial.domain.ids import CallId, ProviderCallId
+from outdial.telephony.http_answers import retry_after
+from outdial.telephony.options import AdapterKind, Option, seconds, yes_or_no
 from outdial.telephony.protocol import (
     HttpRequest,
     HttpResponse,
+    LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
     SignatureInvalid,
     WebhookMalformed,
+    WebhookRequest,
 )
+from outdial.telephony.sip import ENDING_OF_SIP, NUMBER_SIP_CODES
 
 # The contract's error codes that say more than the HTTP status does.
 ERROR_OF_CODE: Final[Mapping[str, type[TelephonyProviderError]]] = {
@@ -80,21 +85,17 @@ KIND_OF_WORD: Final[Mapping[str, tuple[EventKind, Ending | None]]] = {
     "result": (EventKind.RESULT, None),
 }
 
-# SIP final responses that say more than "failed": 603 declined, 607 unwanted (RFC 8197), 608 rejected by an analytics
-# engine (RFC 8688); 404, 410, 484, 604 name the number.
-ENDING_OF_SIP: Final[Mapping[int, Ending]] = {
-    486: Ending.BUSY,
-    600: Ending.BUSY,
-    408: Ending.NO_ANSWER,
-    480: Ending.NO_ANSWER,
-    603: Ending.REJECTED,
-    607: Ending.REJECTED,
-    608: Ending.BLOCKED,
-}
-NUMBER_SIP_CODES: Final = frozenset({404, 410, 484, 604})
-
 # Older gateways put what the line did into the result; it is no result of a conversation.
 ECHOES: Final = frozenset({"voicemail", "no_answer", "busy", "failed", "canceled", "answered"})
+
+
+KIND: Final = AdapterKind(
+    options={
+        "honours_not_after": Option(check=yes_or_no),
+        "listing_lag_seconds": Option(check=seconds),
+        "queue_limit_seconds": Option(check=seconds),
+    }
+)
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -229,11 +230,11 @@ class GenericHttpAdapter:
             )
         raise self._refusal(response)
 
-    def look_up_request(self, call_id: CallId) -> HttpRequest:
-        url = f"{self.base_url.rstrip('/')}/calls?client_call_id={call_id}"
+    def look_up_request(self, query: LookUp) -> HttpRequest:
+        url = f"{self.base_url.rstrip('/')}/calls?client_call_id={query.call_id}"
         return HttpRequest(method="GET", url=url, headers=self._headers())
 
-    def read_look_up(self, call_id: CallId, response: HttpResponse) -> Sequence[CallEvent]:
+    def read_look_up(self, query: LookUp, response: HttpResponse) -> Sequence[CallEvent]:
         if response.status != 200:
             raise self._refusal(response)
         try:
@@ -242,10 +243,10 @@ class GenericHttpAdapter:
             raise InDoubt(
                 "the look-up's answer is not the contract's", http_status=response.status
             ) from error
-        ours = [call for call in calls if call.call_id in {None, call_id}]
+        ours = [call for call in calls if call.call_id in {None, query.call_id}]
         if calls and not ours:
             raise InDoubt("the look-up lists other calls than the one that was asked for")
-        return [_looked_up(call_id, call) for call in ours]
+        return [_looked_up(query.call_id, call) for call in ours]
 
     def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest:
         url = f"{self.base_url.rstrip('/')}/calls/{quote(provider_call_id, safe='')}/hangup"
@@ -257,17 +258,18 @@ class GenericHttpAdapter:
             raise self._refusal(response)
 
     def check_request(self) -> HttpRequest:
-        return self.look_up_request(CallId(f"check-{uuid4()}"))
+        return self.look_up_request(_nobodys_call())
 
     def read_check(self, response: HttpResponse) -> str:
-        self.read_look_up(CallId(""), response)
+        self.read_look_up(_nobodys_call(), response)
         return "the gateway answers and takes the API key"
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[CallEvent]:
+    def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
+        body = request.body
         if self.webhook_secret is None:
             raise SignatureInvalid("this account has no webhook secret")
         try:
-            Webhook(self.webhook_secret).verify(body, dict(headers), json_parse=False)
+            Webhook(self.webhook_secret).verify(body, dict(request.headers), json_parse=False)
         except (WebhookVerificationError, ValueError) as error:
             # ValueError: the library on a signature header, or a body, that is not even of the right form.
             raise SignatureInvalid(str(error)) from error
@@ -295,9 +297,7 @@ class GenericHttpAdapter:
         status = response.status
         # A 503 without the contract's error may come from a proxy that had passed the request on.
         if status == 429 or (status == 503 and code is not None):
-            return RateLimited(
-                detail, retry_after=_retry_after(response), error_code=code, http_status=status
-            )
+            return RateLimited(detail, retry_after=retry_after(response), error_code=code, http_status=status)
         if 400 <= status < 500:
             kind = ERROR_OF_CODE.get(code or "") or ERROR_OF_STATUS.get(status, CallRejected)
             return kind(detail, error_code=code, http_status=status)
@@ -310,6 +310,19 @@ def _heard(event: _Event) -> CallEvent:
     if kind is EventKind.VOICEMAIL and event.duration_seconds is not None:
         kind, ending = EventKind.ENDED, Ending.ANSWERED
     return _call_event(event, kind, ending, event.event_id, event.timestamp, Source.EVENT, event.event)
+
+
+def capabilities_of(options: Mapping[str, Any]) -> Capabilities:
+    """What an account's options say of its gateway. The contract asks for `not_after` to be honoured."""
+    return Capabilities(
+        honours_not_after=bool(options.get("honours_not_after", True)),
+        listing_lag_seconds=float(options.get("listing_lag_seconds", 5.0)),
+        queue_limit_seconds=float(options.get("queue_limit_seconds", 0.0)),
+    )
+
+
+def _nobodys_call() -> LookUp:
+    return LookUp(call_id=CallId(f"check-{uuid4()}"), to="", from_number="")
 
 
 def _looked_up(call_id: CallId, call: _Call) -> CallEvent:
@@ -399,13 +412,6 @@ def _error_of(body: bytes) -> tuple[str | None, str]:
         return str(error["code"]), str(error.get("message", ""))[:300]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, ""
-
-
-def _retry_after(response: HttpResponse) -> float | None:
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _rfc3339(instant: datetime) -> str:
