@@ -47,14 +47,14 @@ def _http(account: Account, _: Settings) -> WholeAdapter:
         raise SettingsError(
             f"Account {account.name} is not complete: give {' and '.join(missing)} to `outdial account set {account.name}`."
         )
+    api_key = resolve_secret(account.api_key_ref)
     secret = None if account.webhook_secret_ref is None else resolve_secret(account.webhook_secret_ref)
-    options = account.options
     try:
         return http.GenericHttpAdapter(
             base_url=account.base_url,
-            api_key=resolve_secret(account.api_key_ref),
+            api_key=api_key,
             webhook_secret=secret,
-            capabilities=http.capabilities_of(options),
+            capabilities=http.capabilities_of(account.options),
         )
     except ValueError as error:
         raise SettingsError(

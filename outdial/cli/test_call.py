@@ -41,8 +41,11 @@ def call_and_follow(context: Context, campaign: str, number: str, *, now: bool) 
         now=now,
     )
     try:
+        providers = AccountProviders(settings)
+        # Now, so that a missing secret is said before a call is announced.
+        providers.provider_for(trial.account)
         say(f"Calling {trial.phone_number} from {trial.from_number}, as {campaign} would.")
-        return asyncio.run(_call(context, trial, AccountProviders(settings)))
+        return asyncio.run(_call(context, trial, providers))
     finally:
         # Where it never had a line, the one that is kept for it is everybody's again.
         context.run(test_calls.give_up, trial.contact_id)

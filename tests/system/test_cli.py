@@ -241,7 +241,9 @@ def test_account_check_says_what_is_wrong_and_exits_with_1(cli: Cli) -> None:
     without_key = cli("account", "check", "main")
     assert (without_key.returncode, without_key.stderr) == (1, "")
     assert "The environment variable TELEPHONY_API_KEY" in without_key.stdout
-    refused = cli("account", "check", "main", TELEPHONY_API_KEY="k")
+    refused = cli(
+        "account", "check", "main", TELEPHONY_API_KEY="k", TELEPHONY_WEBHOOK_SECRET="whsec_c2VjcmV0"
+    )
     assert refused.returncode == 1
     assert "nobody listens at 127.0.0.1:9" in refused.stdout
     assert "no account 'nope'" in mistake(cli("account", "check", "nope"))
@@ -264,6 +266,8 @@ def test_numbers_and_retries_by_hand(cli: Cli) -> None:
     assert json.loads(ok(cli("calls", "list", "--open", "--older-than", "10m", "--json"))) == []
     assert "There is no call" in mistake(cli("calls", "hangup", "nope", "--reason", "x"))
     assert "There is no call" in mistake(cli("calls", "end", "nope", "--reason", "x"))
+    assert "No caller number" in mistake(cli("campaign", "test", "spring", "--to", "+393471234567", "--now"))
+    ok(cli("numbers", "use", *own))
     assert "is not set" in mistake(cli("campaign", "test", "spring", "--to", "+393471234567", "--now"))
 
 

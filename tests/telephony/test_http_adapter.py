@@ -156,7 +156,7 @@ def test_a_look_up_tells_what_the_provider_knows() -> None:
 
 def test_a_status_that_we_do_not_know_still_proves_the_call() -> None:
     (found,) = ADAPTER.read_look_up(
-        CALL_ID, answer(200, {"calls": [{"provider_call_id": "P1", "status": "odd"}]})
+        QUERY, answer(200, {"calls": [{"provider_call_id": "P1", "status": "odd"}]})
     )
     assert (found.kind, found.provider_call_id, found.raw_status) == (EventKind.INITIATED, "P1", "odd")
 
