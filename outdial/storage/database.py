@@ -6,6 +6,7 @@ leak into a host's sessions); on SQLite it begins IMMEDIATE, so that a reader ne
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -141,9 +142,14 @@ def _begin_postgres(connection: sa.Connection) -> None:
 
 def _prepare_sqlite(connection: sa.Connection) -> None:
     raw: Any = connection.connection.driver_connection
-    raw.execute("PRAGMA foreign_keys = ON")
-    raw.execute("PRAGMA journal_mode = WAL")
-    raw.execute("PRAGMA synchronous = FULL")
+    try:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        # No block of the caller's holds it yet, and its traceback would keep it from the pool, open.
+        connection.close()
+        raise
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
