@@ -10,7 +10,7 @@ import typer
 
 from outdial.cli.context import open_context
 from outdial.cli.import_report import ImportReport
-from outdial.cli.output import print_facts, print_json, print_table, say
+from outdial.cli.output import print_facts, print_json, print_table, say, warn
 from outdial.cli.person import person
 from outdial.domain.contact import ContactState, OnDuplicate
 from outdial.domain.errors import UserError
@@ -73,6 +73,7 @@ def import_(
 
     Exit code: 1 if every row was rejected, 2 if the file or the campaign cannot be used.
     """
+    from outdial.domain.phone_numbers import NO_COUNTRY_CODE
     from outdial.operations.contact_columns import parse_mapping
     from outdial.operations.imports import ImportOptions, import_file
 
@@ -86,6 +87,10 @@ def import_(
         )
     counts = done.counts
     report.print(_summary(done), counts.rejected, notes=done.notes, as_json=as_json)
+    if region is None and any(one.reason.startswith(NO_COUNTRY_CODE) for one in report.first_rejections):
+        warn(
+            "note: numbers without a country code can be read as those of one country: --region IT, for example."
+        )
     if dry_run and not as_json:
         say("This was a dry run: nothing has been written.")
     if counts.rejected and counts.rejected == counts.rows:

@@ -341,6 +341,7 @@ _UNEXPECTED: Final = re.compile(
 _PLUS: Final = ("+", "\uff0b")
 _LONGEST_SHORT_NUMBER: Final = 6
 
+NO_COUNTRY_CODE: Final = "has no country code"
 _WRITE_IN_FULL: Final = "write it with + and the country code, such as +390212345678"
 _IS_SHORT: Final = "is an emergency or short number, which is never called: give a person's full number"
 _NEVER_CALLED_TYPES: Final[Mapping[int, str]] = {
@@ -397,7 +398,7 @@ def _fault_of_writing(written: str) -> str | None:
 
 def _fault_of_national_number(written: str, region: str | None) -> str | None:
     if region is None:
-        return _IS_SHORT if _is_short(written) else f"has no country code: {_WRITE_IN_FULL}"
+        return _IS_SHORT if _is_short(written) else f"{NO_COUNTRY_CODE}: {_WRITE_IN_FULL}"
     return _IS_SHORT if phonenumbers.is_emergency_number(written, region) else None
 
 

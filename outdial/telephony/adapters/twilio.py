@@ -266,7 +266,7 @@ class TwilioAdapter:
         if account.status != "active":
             raise AccountRejected(f"the Twilio account {self.account_sid} is {account.status}")
         trial = ", a trial: it calls verified numbers only" if account.type == "Trial" else ""
-        return f"Twilio knows {self.account_sid} ({account.friendly_name}): it is active{trial}."
+        return f"Twilio knows {self.account_sid} ({account.friendly_name}): it is active{trial}"
 
     def _document_of(self, request: OutboundCallRequest) -> tuple[str, str]:
         """What the call says: at a URL where the answer hangs on who picked up, else inline, which saves a fetch."""
