@@ -116,8 +116,9 @@ def preview(
     keys = {contact.identity_key for contact in new}
     known = duplicates.load(connection, campaign_id, keys, lock=False)
     sorted_out = _sort_out(new, known, seen, on_duplicate)
-    excluded = _excluded_numbers(connection, campaign_id, sorted_out.fresh, at)
-    final = sum(1 for contact in sorted_out.fresh if _final_reason(contact, excluded) is not None)
+    numbers = {contact.phone_number for contact in sorted_out.fresh}
+    on_list = excluded_contacts.numbers_among(connection, numbers, campaign_id, at)
+    excluded = sum(1 for one in sorted_out.fresh if one.do_not_call or one.phone_number in on_list)
     changed = 0
     if on_duplicate is OnDuplicate.UPDATE:
         zones = calling_zones.ids(connection, {contact.calling_zone.key for contact in sorted_out.again})
@@ -128,8 +129,8 @@ def preview(
             for one in sorted_out.again
         )
     return Added(
-        pending=len(sorted_out.fresh) - final,
-        excluded=final,
+        pending=len(sorted_out.fresh) - excluded,
+        excluded=excluded,
         updated=changed,
         already_there=len(sorted_out.again) - changed,
         repeated=sorted_out.repeated,
@@ -198,16 +199,8 @@ def _insert(
     if not new:
         return Added()
     id_of = _zone_ids(connection, new)
-    excluded = _excluded_numbers(connection, campaign_id, new, at)
-    inserted = new_contacts.insert(
-        connection,
-        campaign_id,
-        new,
-        [id_of[id(contact.calling_zone)] for contact in new],
-        [_final_reason(contact, excluded) for contact in new],
-        origin,
-        at,
-    )
+    zone_ids = [id_of[id(contact.calling_zone)] for contact in new]
+    inserted = new_contacts.insert(connection, campaign_id, new, zone_ids, origin, at)
     waiting = [group for group in inserted if group[2] is ContactState.PENDING]
     # With a `call_after` they are due later: a hint may be early.
     buckets.add_due(
@@ -267,19 +260,6 @@ def _zone_ids(connection: sa.Connection, new: Sequence[NewContact]) -> Mapping[i
     zones = {id(contact.calling_zone): contact.calling_zone for contact in new}
     ids = calling_zones.ensure(connection, zones.values())
     return {place: ids[zone.key] for place, zone in zones.items()}
-
-
-def _excluded_numbers(
-    connection: sa.Connection, campaign_id: CampaignId, new: Sequence[NewContact], at: datetime
-) -> frozenset[str]:
-    numbers = {contact.phone_number for contact in new}
-    return excluded_contacts.numbers_among(connection, numbers, campaign_id, at)
-
-
-def _final_reason(contact: NewContact, excluded: frozenset[str]) -> str | None:
-    if contact.do_not_call:
-        return "do_not_call"
-    return "exclusion_list" if contact.phone_number in excluded else None
 
 
 def _count_repeated(

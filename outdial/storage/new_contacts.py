@@ -16,7 +16,7 @@ from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
-from outdial.storage.contacts import PENDING
+from outdial.storage.contacts import PENDING, is_excluded
 from outdial.storage.rows import Rows, Types
 from outdial.storage.tables import campaigns, contacts
 from outdial.storage.types import BigId, Instant, Json
@@ -90,17 +90,16 @@ def insert(
     campaign_id: CampaignId,
     new: Sequence[NewContact],
     zone_ids: Sequence[CallingZoneId],
-    final_reasons: Sequence[str | None],
     origin: Origin,
     at: datetime,
 ) -> Counter[Group]:
-    """Insert contacts, of whom those with a final reason are excluded and all others pending, due at `at` or later.
+    """Insert contacts: those whom nobody may call at `at` as excluded, all others pending, due at `at` or later.
 
-    `zone_ids` and `final_reasons` go with `new`, one for each. Who is there already stays untouched, and of two with
-    the same identity the first is inserted.
+    `zone_ids` go with `new`, one for each. Who is there already stays untouched, and of two with the same identity the
+    first is inserted.
     """
-    *columns, _, _ = zip(*new, strict=True)
-    columns += [tuple(zone_ids), tuple(final_reasons)]
+    *columns, _ = zip(*new, strict=True)
+    columns.append(tuple(zone_ids))
     dialect = connection.dialect.name
     is_staged = dialect == "postgresql" and len(new) >= STAGED_FROM
     source, statement = _insert(dialect, is_staged)
@@ -135,7 +134,7 @@ def count_of_import(
     return count
 
 
-# As they lie in a NewContact, then what was found out about it.
+# As they lie in a NewContact, with the id of its calling zone.
 GIVEN: Final[Types] = {
     "import_line": sa.Integer,
     "external_contact_id": sa.Text,
@@ -149,9 +148,11 @@ GIVEN: Final[Types] = {
     "priority": sa.Integer,
     "call_after": Instant,
     "call_before": Instant,
+    "do_not_call": sa.Boolean,
     "calling_zone_id": BigId,
-    "final_reason": sa.Text,
 }
+# Of these a contact has what is made of them.
+DERIVED: Final = frozenset({"attributes", "has_consent", "priority", "do_not_call"})
 # From so many contacts on, making a temporary table costs less than it saves.
 STAGED_FROM: Final = 100
 
@@ -161,7 +162,7 @@ CREATE_STAGING: Final = (
     f"DROP TABLE IF EXISTS pg_temp.{staging.name}; CREATE TEMPORARY TABLE {staging.name} ("
     "import_line integer, external_contact_id text, identity_key text, phone_number text, email text, name text, "
     "language text, attributes text, has_consent boolean, priority integer, "
-    "call_after timestamptz, call_before timestamptz, calling_zone_id bigint, final_reason text) ON COMMIT DROP"
+    "call_after timestamptz, call_before timestamptz, do_not_call boolean, calling_zone_id bigint) ON COMMIT DROP"
 )
 
 # The same for all of a batch.
@@ -177,14 +178,26 @@ SHARED: Final = {
 @cache
 def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
     source = staging if is_staged else Rows(dialect, "n", GIVEN)
-    rows = source.columns if isinstance(source, sa.TableClause) else source.c
+    given = source.columns if isinstance(source, sa.TableClause) else source.c
     shared = {name: _bound(dialect, name, kind) for name, kind in SHARED.items()}
+    final_reason = sa.case(
+        (given.do_not_call == sa.true(), sa.literal_column("'do_not_call'", sa.Text)),
+        (
+            is_excluded(given.phone_number, shared["campaign_id"], shared["at"]),
+            sa.literal_column("'exclusion_list'", sa.Text),
+        ),
+    )
+    # The OFFSET keeps the databases from asking the exclusion list again wherever the reason is used.
+    rows = (
+        sa.select(*given, final_reason.label("final_reason")).offset(sa.literal_column("0")).subquery("r").c
+    )
     is_pending = rows.final_reason.is_(None)
     has_consent = rows.has_consent == sa.true()
     first_due = sa.case((rows.call_after > shared["at"], rows.call_after), else_=shared["at"])
     attributes = rows.attributes
     columns: dict[str, sa.ColumnElement[Any]] = {
-        **{name: rows[name] for name in GIVEN if name not in {"attributes", "has_consent", "priority"}},
+        **{name: rows[name] for name in GIVEN if name not in DERIVED},
+        "final_reason": rows.final_reason,
         "priority": sa.func.coalesce(rows.priority, 0),
         "attributes": sa.type_coerce(attributes, Json) if dialect == "sqlite" else sa.cast(attributes, Json),
         "state": sa.case((is_pending, PENDING), else_=sa.literal_column(f"'{ContactState.EXCLUDED}'")),
