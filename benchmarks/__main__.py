@@ -1,6 +1,6 @@
 """Runs the measurements and prints each as a line of JSON, with the machine and the versions that made it.
 
-python -m benchmarks [pass_cost] [--database-url URL] [--big N]
+python -m benchmarks [pass_cost] [import_contacts] [--database-url URL] [--big N] [--rows N]
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
-from benchmarks import pass_cost
+from benchmarks import import_contacts, pass_cost
 
-MEASURES = {"pass_cost": pass_cost.measure}
+# Each with the argument that says how large it is.
+MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
+    "pass_cost": (pass_cost.measure, "big"),
+    "import_contacts": (import_contacts.measure, "rows"),
+}
 
 
 def main() -> None:
@@ -22,6 +28,7 @@ def main() -> None:
     parser.add_argument("measure", nargs="*", choices=[*MEASURES, []], help="which; all without a name")
     parser.add_argument("--database-url", help="a Postgres server to use instead of one of our own")
     parser.add_argument("--big", type=int, default=1_000_000, help="contacts in the large table")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows in the imported file")
     arguments = parser.parse_args()
     machine = {
         "python": platform.python_version(),
@@ -32,7 +39,9 @@ def main() -> None:
     print(json.dumps({"machine": machine}))
     for name in arguments.measure or MEASURES:
         print(f"measuring {name} …", file=sys.stderr)
-        print(json.dumps(MEASURES[name](big=arguments.big, database_url=arguments.database_url)))
+        measure, size = MEASURES[name]
+        sizes = {size: getattr(arguments, size)}
+        print(json.dumps(measure(**sizes, database_url=arguments.database_url)))
 
 
 if __name__ == "__main__":

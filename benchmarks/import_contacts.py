@@ -1,18 +1,18 @@
 """Rows per second of `contacts import`, beside a bare COPY of the same rows into the same table.
 
 The COPY is given finished rows and does nothing but store them, so that the ratio says what reading, checking and
-deduplicating cost on top, on whatever machine this runs. Needs a Postgres in which databases can be made.
+deduplicating cost on top, on whatever machine this runs.
 
-    python -m benchmarks.import_contacts --rows 200000 --database-url postgresql://postgres@localhost/postgres
+    python -m benchmarks.import_contacts [--rows N] [--rounds N] [--database-url URL]
 """
 
 import argparse
+import json
 import random
 import resource
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from benchmarks.pass_cost import postgres
 from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignDefinition, Purpose
 from outdial.operations.imports import import_file
 from outdial.storage import accounts, campaigns
 from outdial.storage.database import Database, create_engine, database_now
-from outdial.storage.migrate import upgrade
 
 HEADER = "external_contact_id,phone_number,email,name,language,time_zone,priority,has_prior_consent,do_not_call,city,tier"
 COPIED = (
@@ -34,55 +34,51 @@ COPIED = (
 )
 
 
+RATES = ("bare_copy", "import", "import_again")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rows", type=int, default=200_000)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument(
-        "--database-url", required=True, help="a Postgres, in which a database is made and dropped"
-    )
+    arguments.add_argument("--database-url", help="a Postgres server to use instead of one of our own")
     given = arguments.parse_args()
-    server = sa.make_url(given.database_url).set(drivername="postgresql+psycopg")
-    name = f"outdial_bench_{uuid.uuid4().hex[:12]}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE template0")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "list.csv"
-            write_list(file, given.rows)
-            measure(server.set(database=name), file, given.rows, given.rounds)
-    finally:
-        administer(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    print(json.dumps(measure(rows=given.rows, rounds=given.rounds, database_url=given.database_url)))
 
 
-def measure(url: sa.URL, file: Path, rows: int, rounds: int) -> None:
-    upgrade(url)
+def measure(*, rows: int = 200_000, rounds: int = 3, database_url: str | None = None) -> dict[str, Any]:
+    """The median rows per second of each, the range that it was found in, and the import's share of the bare COPY."""
+    with postgres(database_url) as url, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "list.csv"
+        write_list(file, rows)
+        rates = rates_of(sa.make_url(url), file, rows, rounds)
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    return {
+        "measure": f"contacts import of {rows:,} rows, against a bare COPY of the finished rows, in rows per second",
+        **{name: round(median) for name, median in medians.items()},
+        **{f"{name}_range": [round(min(found)), round(max(found))] for name, found in rates.items()},
+        "ratio": round(medians["import"] / medians["bare_copy"], 2),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "rounds": rounds,
+    }
+
+
+def rates_of(url: sa.URL, file: Path, rows: int, rounds: int) -> dict[str, list[float]]:
     engine = create_engine(url)
     database = Database(engine, SystemClock())
     database.run(prepare)
     import_file(database, file, "bench")
     finished_rows = copy_out(url)
-    rates: dict[str, list[float]] = {"bare COPY": [], "import": [], "import again": []}
+    rates: dict[str, list[float]] = {name: [] for name in RATES}
     for _ in range(rounds):
         # Side by side in every round, for the machine has other things to do as well.
         database.run(empty)
-        rates["bare COPY"].append(rows / timed(lambda: copy_in(url, finished_rows)))
+        rates["bare_copy"].append(rows / timed(lambda: copy_in(url, finished_rows)))
         database.run(empty)
         rates["import"].append(rows / timed(lambda: import_file(database, file, "bench")))
-        rates["import again"].append(rows / timed(lambda: import_file(database, file, "bench")))
+        rates["import_again"].append(rows / timed(lambda: import_file(database, file, "bench")))
     engine.dispose()
-    for name, found in rates.items():
-        print(
-            f"{name:<14}{statistics.median(found):>10,.0f} rows/s  ({min(found):,.0f} to {max(found):,.0f})"
-        )
-    ratio = statistics.median(rates["import"]) / statistics.median(rates["bare COPY"])
-    print(
-        f"import / bare COPY: {ratio:.2f}; peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB"
-    )
-
-
-def administer(server: sa.URL, statement: str) -> None:
-    with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.exec_driver_sql(statement)
+    return rates
 
 
 def write_list(file: Path, rows: int) -> None:
