@@ -32,19 +32,19 @@ DEFAULT_WEBHOOK_SECRET: Final = "env:TELEPHONY_WEBHOOK_SECRET"  # noqa: S105 - w
 def set_(
     name: Annotated[str, typer.Argument(help="The account's name, by which campaigns refer to it.")],
     adapter: Annotated[
-        str | None, typer.Option(help=f"How the provider is spoken to. [default: {DEFAULT_ADAPTER}]")
+        str | None, typer.Option(help="How the provider is spoken to.", show_default=DEFAULT_ADAPTER)
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="Where the provider takes calls. [default: $TELEPHONY_BASE_URL]")
+        str | None, typer.Option(help="Where the provider takes calls.", show_default="$TELEPHONY_BASE_URL")
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help=f"Where the API key is: env:NAME or file:PATH. [default: {DEFAULT_API_KEY}]"),
+        typer.Option(help="Where the API key is: env:NAME or file:PATH.", show_default=DEFAULT_API_KEY),
     ] = None,
     webhook_secret: Annotated[
         str | None,
         typer.Option(
-            help=f"Where the webhooks' secret is: env:NAME or file:PATH. [default: {DEFAULT_WEBHOOK_SECRET}]"
+            help="Where the webhooks' secret is: env:NAME or file:PATH.", show_default=DEFAULT_WEBHOOK_SECRET
         ),
     ] = None,
     max_concurrent_calls: Annotated[
@@ -52,7 +52,9 @@ def set_(
     ] = None,
     calls_per_second: Annotated[
         str | None,
-        typer.Option(help="How many calls may start in a second, such as 5 or 0.2. [default: unlimited]"),
+        typer.Option(
+            help="How many calls may start in a second, such as 5 or 0.2.", show_default="unlimited"
+        ),
     ] = None,
     from_number: Annotated[
         str | None,

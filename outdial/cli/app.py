@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
+from outdial import __version__
 from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results
 from outdial.cli.demo import demo
 from outdial.cli.init import init
+from outdial.cli.output import say
 from outdial.cli.run import run
 from outdial.cli.serve import serve
 from outdial.cli.stop import resume, stop
 
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"outdial {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
-    help="Outbound call campaigns: never a wrong call, never an idle line, never a riddle.",
     epilog="To see it work: outdial demo",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", help="The version of Outdial.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Outbound call campaigns: never a wrong call, never an idle line, never a riddle."""
+
 
 app.add_typer(db.app, name="db")
 app.add_typer(account.app, name="account")

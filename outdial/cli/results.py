@@ -27,10 +27,11 @@ def export(
     name: Annotated[str, typer.Argument(help="The campaign's name.", metavar="NAME", show_default=False)],
     results_format: Annotated[
         Literal["csv", "ndjson"] | None,
-        typer.Option("--format", help="[default: csv, or what the output file's name ends in]"),
+        typer.Option("--format", show_default="csv, or what the output file's name ends in"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file to write to. [default: standard output]")
+        Path | None,
+        typer.Option("--output", "-o", help="A file to write to.", show_default="standard output"),
     ] = None,
 ) -> None:
     """Every contact with its outcome, attempts and instants (UTC), and what it answered.

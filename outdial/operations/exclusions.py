@@ -89,6 +89,8 @@ def remove(
     connection: sa.Connection, phone_number: str, *, by: str, why: str, campaign: str | None = None
 ) -> Standing:
     """End the number's entries in this scope, and say what the list still holds on it."""
+    if not why.strip():
+        raise UserError("A removal is evidence: say with --reason why the number may be called again.")
     number = normalize(phone_number).e164
     campaign_id = _campaign_id(connection, campaign)
     exclusions.remove(

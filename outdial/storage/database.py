@@ -58,6 +58,8 @@ def create_engine(url: str | sa.URL) -> sa.Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            # What was sent to a server that has vanished is given up then, in milliseconds.
+            "tcp_user_timeout": 20_000,
             "application_name": "outdial",
         },
     )
