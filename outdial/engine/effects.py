@@ -23,6 +23,7 @@ from outdial.domain.pacing import Throttle, after_rate_limited, after_reached, a
 from outdial.domain.phone_numbers import plan_of
 from outdial.engine.record import Dialed
 from outdial.storage import accounts, campaign_contacts, campaigns
+from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 from outdial.telephony.protocol import OutboundCallResponse
 
@@ -80,9 +81,11 @@ class _Found:
         if self.blocked != self.account.blocked_countries:
             accounts.update(self.connection, self.account.id, {"blocked_countries": self.blocked})
         for campaign_id in campaigns.count_rejections(self.connection, self.rejected, REJECTIONS_THAT_PAUSE):
+            campaign = campaigns.load(self.connection, [campaign_id])[campaign_id]
             self._pause(
-                campaign_id,
+                campaign,
                 f"the provider found {REJECTIONS_THAT_PAUSE} requests in a row wrong: {self.rejections[campaign_id]}",
+                "When that is mended:",
             )
         if self.rested is not None or self.closed is not None:
             self._pause_stranded()
@@ -95,18 +98,17 @@ class _Found:
         name = shlex.quote(self.account.name)
         for campaign_id, campaign in campaigns.load(self.connection, running).items():
             numbers = campaign.definition.caller_numbers or default
-            go_on = f"`outdial campaign resume {shlex.quote(campaign.definition.name)}`"
-            if self.rested is not None and resting.issuperset(numbers):
+            if self.rested is not None and numbers and resting.issuperset(numbers):
                 self._pause(
-                    campaign_id,
-                    f"no caller number may be shown: {self.rested}. When the provider accepts it: "
-                    f"`outdial numbers use {numbers[0] if numbers else 'NUMBER'} --account {name}`, then {go_on}",
+                    campaign,
+                    f"no caller number may be shown: {self.rested}",
+                    f"When the provider accepts it: `outdial numbers use {numbers[0]} --account {name}`, then",
                 )
             elif self.closed is not None and self._is_closed_out(campaign_id):
                 self._pause(
-                    campaign_id,
-                    f"the account may call none of its contacts: {self.closed}. When the provider allows it: "
-                    f"`outdial account set {name}`, then {go_on}",
+                    campaign,
+                    f"the account may call none of its contacts: {self.closed}",
+                    f"When the provider allows it: `outdial account set {name}`, then",
                 )
 
     def _is_closed_out(self, campaign_id: CampaignId) -> bool:
@@ -114,16 +116,19 @@ class _Found:
         countries = campaign_contacts.open_countries(self.connection, campaign_id)
         return bool(countries) and countries <= self.blocked.keys()
 
-    def _pause(self, campaign_id: CampaignId, reason: str) -> None:
+    def _pause(self, campaign: Campaign, why: str, cure: str) -> None:
+        """With a reason that says what to do, in the end to resume the campaign."""
+        name = campaign.definition.name
+        reason = f"{why}. {cure} `outdial campaign resume {shlex.quote(name)}`"
         if campaigns.move_to(
             self.connection,
-            campaign_id,
+            campaign.id,
             CampaignStatus.PAUSED,
             self.at,
             paused_by="outdial",
             paused_reason=reason,
         ):
-            self.said.append(f"campaign {campaign_id} is paused: {reason}")
+            self.said.append(f"campaign {name} is paused: {reason}")
 
 
 def _back_off_rate(found: _Found, _: Dialed, error: TelephonyProviderError) -> None:
