@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import FINAL_STATES, ContactState
 from outdial.domain.day_parts import Hours
 from outdial.domain.retries import NextStep, PastAttempt, next_step
 from outdial.domain.zones import CallingZone
+
+UNDECIDED: Final = frozenset({ContactState.PENDING, ContactState.NOT_REACHED, ContactState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ def stand(
     definition: CampaignDefinition,
     calling_zone: CallingZone,
 ) -> NextStep | None:
-    """Where the contact stands now; None while none of its attempts is settled.
+    """Where the contact stands now; None where that is as it was.
 
     `history` is oldest first; None in it is an attempt that is not settled. A campaign that was written without any time
     zone knows no other time of day for contacts of an unknown one.
@@ -54,6 +57,8 @@ def stand(
     )
     if not _stays(standing, history, step):
         return step
+    if standing.state is ContactState.PENDING:
+        return None
     return replace(step, state=standing.state, final_reason=standing.final_reason, next_attempt_at=None)
 
 
@@ -61,5 +66,7 @@ def _stays(standing: Standing, history: Sequence[PastAttempt | None], step: Next
     """Whether only the account of its attempts changes."""
     if standing.state in {ContactState.WITHDRAWN, ContactState.EXCLUDED}:
         return True
-    # While a newer attempt is under way, its own end decides.
-    return step.state is ContactState.PENDING and (standing.state in FINAL_STATES or None in history)
+    # While a newer attempt is under way, its own end decides, unless what is known now decides everything.
+    if None in history and step.state in UNDECIDED:
+        return True
+    return standing.state in FINAL_STATES and step.state is ContactState.PENDING
