@@ -377,14 +377,18 @@ def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> Campai
                 Outcome(outcome): tuple(timedelta(seconds=seconds) for seconds in delays)
                 for outcome, delays in retry["delays_seconds"].items()
             },
-            limits={Outcome(outcome): limit for outcome, limit in retry["limits"].items()},
-            another_time_of_day=frozenset(map(Outcome, retry["another_time_of_day"])),
-            max_network_retries=retry["max_network_retries"],
-            network_delays=tuple(timedelta(seconds=seconds) for seconds in retry["network_delays_seconds"]),
-            max_callbacks=retry["max_callbacks"],
+            limits={Outcome(outcome): limit for outcome, limit in retry.get("limits", {}).items()},
+            another_time_of_day=frozenset(map(Outcome, retry.get("another_time_of_day", ()))),
+            network_delays=tuple(map(_seconds, retry.get("network_delays_seconds", ()))),
+            # A host that writes its campaigns itself may know only the short form.
+            **{name: retry[name] for name in ("max_network_retries", "max_callbacks") if name in retry},
         ),
         script=Script(intro=row["script"]["intro"], questions=_questions(row["script"]["questions"])),
     )
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _questions(stored: Sequence[Mapping[str, Any]]) -> tuple[Question, ...]:
