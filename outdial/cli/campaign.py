@@ -77,14 +77,23 @@ def show(name: Name, as_json: Json = False) -> None:
     """One campaign: where it stands, how its contacts stand, and its definition."""
     from outdial.operations.campaign_changes import describe_definition, to_document
     from outdial.operations.campaigns import campaign_progress
+    from outdial.operations.hindrances import hindrances
     from outdial.operations.stops import still_stopped
 
     with open_context() as context:
         progress = context.run(campaign_progress, name)
+        hindered = context.run(hindrances, name)
         stops = context.run(still_stopped, progress.campaign.definition.account)
     definition = progress.campaign.definition
     if as_json:
-        print_json({**_summary(progress), "stops": stops, "definition": to_document(definition)})
+        print_json(
+            {
+                **_summary(progress),
+                "stops": stops,
+                "hindrances": hindered,
+                "definition": to_document(definition),
+            }
+        )
         return
     counts = ", ".join(f"{count} {state}" for state, count in progress.contacts.items()) or "none"
     print_facts(
@@ -96,6 +105,7 @@ def show(name: Name, as_json: Json = False) -> None:
             "contacts": counts,
             "open calls": progress.open_calls,
             "stopped": " ".join(stops),
+            "hindered": " ".join(hindered),
         }
     )
     say("")
@@ -131,9 +141,13 @@ def pause(
 def resume(name: Name) -> None:
     """Let a paused campaign go on."""
     from outdial.operations.campaigns import resume as resume_campaign
+    from outdial.operations.hindrances import hindrances
 
     with open_context() as context:
         _report(context.run(resume_campaign, name))
+        notes = context.run(hindrances, name)
+    for note in notes:
+        warn(f"note: {note}")
 
 
 @app.command(epilog="Example: outdial campaign cancel spring-survey")

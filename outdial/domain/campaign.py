@@ -50,7 +50,7 @@ TRANSITIONS: Final[Mapping[CampaignStatus, frozenset[CampaignStatus]]] = {
         {CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.PAUSED}
     ),
     CampaignStatus.PAUSED: frozenset({CampaignStatus.RUNNING, CampaignStatus.SCHEDULED}),
-    CampaignStatus.COMPLETED: frozenset({CampaignStatus.RUNNING}),
+    CampaignStatus.COMPLETED: frozenset({CampaignStatus.RUNNING, CampaignStatus.PAUSED}),
     CampaignStatus.CANCELED: frozenset(
         {CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.RUNNING, CampaignStatus.PAUSED}
     ),

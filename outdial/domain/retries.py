@@ -9,9 +9,11 @@ from typing import Final
 
 from outdial.domain.attempt import ErrorClass
 from outdial.domain.contact import ContactState, Stage
+from outdial.domain.day_parts import Hours, another_time_of_day
 from outdial.domain.settle import Outcome, Result
 
-MAX_CALLBACKS: Final = 2
+# A wish for a later instant than that is taken for a mistake of whoever had the conversation.
+LONGEST_CALLBACK: Final = timedelta(days=365)
 MAX_REJECTIONS: Final = 3
 BAD_NUMBER_REPORTS: Final = 2
 NOT_PLACED_DELAY: Final = timedelta(seconds=2)
@@ -19,30 +21,58 @@ NOT_PLACED_DELAY_LIMIT: Final = timedelta(minutes=1)
 
 # Where the reason lies with us or with the account, the account waits, not the contact.
 AT_ONCE: Final = frozenset({ErrorClass.RELEASED, ErrorClass.RATE, ErrorClass.CALLER, ErrorClass.ACCOUNT})
-# A request that is wrong for this contact only, or a number in no country that could be held back as a whole.
-REJECTED: Final = frozenset({ErrorClass.REQUEST, ErrorClass.DESTINATION})
+# What a carrier or the provider does to a call before the phone rings: congestion, a limit, canceled in a queue.
+NETWORK_OUTCOMES: Final = frozenset({Outcome.FAILED, Outcome.CANCELED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """`delays` per outcome: the n-th retry after that outcome waits the n-th delay, later ones the last."""
+    """`delays` per outcome: the n-th retry after that outcome waits the n-th delay, later ones the last. `limits` per
+    outcome: so many attempts that met it, and the contact is not called again. After outcomes of `another_time_of_day`
+    the retry is planned in a part of the day in which the contact was called least.
+
+    A call that ended before the phone rang spends of `max_network_retries`, and of `max_attempts` only when these are
+    used up; it waits `network_delays`, or, where there are none, what its outcome waits.
+    """
 
     max_attempts: int = 1
     default_delay: timedelta = timedelta(hours=1)
     delays: Mapping[Outcome, tuple[timedelta, ...]] = field(default_factory=dict)
+    limits: Mapping[Outcome, int] = field(default_factory=dict)
+    another_time_of_day: frozenset[Outcome] = frozenset()
+    max_network_retries: int = 2
+    network_delays: tuple[timedelta, ...] = ()
+    max_callbacks: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """A settled attempt, as far as the next step cares. `was_accepted`: the provider took the call. Instants aware UTC."""
+    """A settled attempt, as far as the next step cares. `was_accepted`: the provider took the call; `has_rung`: the
+    phone rang, or nobody can say that it did not. Instants aware UTC.
+    """
 
     outcome: Outcome
     ended_at: datetime
     was_accepted: bool = True
+    has_rung: bool = True
     error_class: ErrorClass | None = None
     error_code: str | None = None
     result: str | None = None
     callback_at: datetime | None = None
+
+    @property
+    def was_placed(self) -> bool:
+        return self.outcome is not Outcome.NOT_PLACED
+
+    @property
+    def reached_nobody(self) -> bool:
+        """Whether the network ended it before the phone rang. A bad number is no matter of the network."""
+        return (
+            self.outcome in NETWORK_OUTCOMES
+            and not self.has_rung
+            and self.result is None
+            and self.error_class is not ErrorClass.NUMBER
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,25 +92,35 @@ def next_step(
     deadline: datetime | None = None,
     *,
     renewed_at: datetime | None = None,
+    call_after: datetime | None = None,
+    hours: Hours | None = None,
 ) -> NextStep:
     """The contact's next step; `history` is oldest first and not empty.
 
-    No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end). Only
-    attempts that ended after `renewed_at` spend of the budget; all of them are history.
+    No call is planned at or after `deadline` (the earlier of the contact's `call_before` and the campaign's end), nor
+    before `call_after`. Only attempts that ended after `renewed_at` spend of the budgets; all of them are history.
+    `hours`: when the contact's phone may ring, without which there is no other time of day.
     """
-    placed = [attempt for attempt in history if attempt.outcome is not Outcome.NOT_PLACED]
+    placed = [attempt for attempt in history if attempt.was_placed]
     final = _final(history)
     if final is not None:
         return NextStep(state=final[0], final_reason=final[1], attempts_count=len(placed))
     step = _again(history, placed, policy, renewed_at)
-    if deadline is not None and step.next_attempt_at is not None and step.next_attempt_at >= deadline:
-        return NextStep(state=ContactState.EXPIRED, final_reason="deadline", attempts_count=len(placed))
-    return step
+    if step.next_attempt_at is None:
+        return step
+    due_at = step.next_attempt_at if call_after is None else max(step.next_attempt_at, call_after)
+    if hours is not None and placed and _wants_another_time(step, placed, policy):
+        called = [attempt.ended_at for attempt in _since(placed, renewed_at)]
+        due_at = another_time_of_day(hours, due_at, called, deadline)
+    if deadline is not None and due_at >= deadline:
+        reason = "callback_too_late" if step.stage is Stage.CALLBACK else "deadline"
+        return NextStep(state=ContactState.EXPIRED, final_reason=reason, attempts_count=len(placed))
+    return replace(step, next_attempt_at=due_at)
 
 
 def delay_after(outcome: Outcome, policy: RetryPolicy) -> timedelta:
     """How long a contact with a new budget waits after a last call with this outcome, counted from its end."""
-    return _delay((), outcome, policy)
+    return _nth(policy.delays.get(outcome, ()), 0, policy)
 
 
 def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
@@ -99,9 +139,9 @@ def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
         reports = sum(1 for attempt in history if attempt.error_class is ErrorClass.NUMBER)
         if not last.was_accepted or reports >= BAD_NUMBER_REPORTS:
             return ContactState.UNREACHABLE, last.error_code or "invalid_number"
-    rejections = sum(1 for attempt in history if attempt.error_class is last.error_class)
-    if last.error_class in REJECTED and rejections >= MAX_REJECTIONS:
-        return ContactState.UNREACHABLE, last.error_code or f"{last.error_class}_rejected"
+    rejections = sum(1 for attempt in history if attempt.error_class is ErrorClass.REQUEST)
+    if last.error_class is ErrorClass.REQUEST and rejections >= MAX_REJECTIONS:
+        return ContactState.UNREACHABLE, last.error_code or "request_rejected"
     return None
 
 
@@ -113,7 +153,7 @@ def _again(
 ) -> NextStep:
     """A call that was not placed only delays what the calls before it asked for."""
     last = history[-1]
-    if last.outcome is not Outcome.NOT_PLACED:
+    if last.was_placed:
         return _after_call(placed, policy, renewed_at)
     due_at = last.ended_at + _not_placed_delay(history)
     if not placed:
@@ -128,28 +168,66 @@ def _again(
 
 def _after_call(placed: Sequence[PastAttempt], policy: RetryPolicy, renewed_at: datetime | None) -> NextStep:
     last, count = placed[-1], len(placed)
-    spent = [attempt for attempt in placed if renewed_at is None or attempt.ended_at > renewed_at]
-    callbacks = sum(1 for attempt in spent if attempt.outcome is Outcome.CALLBACK)
-    granted = min(callbacks, MAX_CALLBACKS)
-    if len(spent) >= policy.max_attempts + granted:
+    recent = _since(placed, renewed_at)
+    spent = _spent(recent, policy)
+    granted = min(sum(1 for attempt in recent if attempt.outcome is Outcome.CALLBACK), policy.max_callbacks)
+    met = sum(1 for attempt in spent if attempt.outcome is last.outcome)
+    limit = policy.limits.get(last.outcome)
+    if len(spent) >= policy.max_attempts + granted or (limit is not None and met >= limit):
         return NextStep(state=ContactState.NOT_REACHED, final_reason=str(last.outcome), attempts_count=count)
-    if last.outcome is Outcome.CALLBACK and last.callback_at is not None:
-        due_at = max(last.callback_at, last.ended_at)
+    wished_at = _wish(last)
+    if wished_at is not None:
         return NextStep(
-            state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.CALLBACK
+            state=ContactState.PENDING, attempts_count=count, next_attempt_at=wished_at, stage=Stage.CALLBACK
         )
-    due_at = last.ended_at + _delay(spent, last.outcome, policy)
+    due_at = last.ended_at + _delay(recent, last, policy)
     return NextStep(
         state=ContactState.PENDING, attempts_count=count, next_attempt_at=due_at, stage=Stage.RETRY
     )
 
 
-def _delay(history: Sequence[PastAttempt], outcome: Outcome, policy: RetryPolicy) -> timedelta:
-    delays = policy.delays.get(outcome)
-    if not delays:
-        return policy.default_delay
-    earlier = sum(1 for attempt in history if attempt.outcome is outcome) - 1
-    return delays[max(0, min(earlier, len(delays) - 1))]
+def _since(placed: Sequence[PastAttempt], renewed_at: datetime | None) -> list[PastAttempt]:
+    return [attempt for attempt in placed if renewed_at is None or attempt.ended_at > renewed_at]
+
+
+def _spent(recent: Sequence[PastAttempt], policy: RetryPolicy) -> list[PastAttempt]:
+    """Those that spend of `max_attempts`: all but the first few that the network kept from anybody's ear."""
+    spent: list[PastAttempt] = []
+    network_retries = policy.max_network_retries
+    for attempt in recent:
+        if attempt.reached_nobody and network_retries > 0:
+            network_retries -= 1
+        else:
+            spent.append(attempt)
+    return spent
+
+
+def _wish(last: PastAttempt) -> datetime | None:
+    """When the person asked to be called; an instant that has passed means at once."""
+    if last.outcome is not Outcome.CALLBACK or last.callback_at is None:
+        return None
+    is_far = last.callback_at > last.ended_at + LONGEST_CALLBACK
+    return None if is_far else max(last.callback_at, last.ended_at)
+
+
+def _wants_another_time(step: NextStep, placed: Sequence[PastAttempt], policy: RetryPolicy) -> bool:
+    last = placed[-1]
+    return (
+        step.stage is Stage.RETRY and not last.reached_nobody and last.outcome in policy.another_time_of_day
+    )
+
+
+def _delay(recent: Sequence[PastAttempt], last: PastAttempt, policy: RetryPolicy) -> timedelta:
+    if last.reached_nobody and policy.network_delays:
+        alike = sum(1 for attempt in recent if attempt.reached_nobody)
+        return _nth(policy.network_delays, alike - 1, policy)
+    alike = sum(1 for attempt in recent if attempt.outcome is last.outcome)
+    return _nth(policy.delays.get(last.outcome, ()), alike - 1, policy)
+
+
+def _nth(delays: Sequence[timedelta], place: int, policy: RetryPolicy) -> timedelta:
+    """The last one for all places beyond. `place` is negative after late truth about a call before a renewal."""
+    return delays[max(0, min(place, len(delays) - 1))] if delays else policy.default_delay
 
 
 def _not_placed_delay(history: Sequence[PastAttempt]) -> timedelta:
@@ -157,7 +235,7 @@ def _not_placed_delay(history: Sequence[PastAttempt]) -> timedelta:
         return timedelta()
     in_a_row = 0
     for attempt in reversed(history):
-        if attempt.outcome is not Outcome.NOT_PLACED:
+        if attempt.was_placed:
             break
         in_a_row += 1
     doublings: int = min(in_a_row - 1, 10)

@@ -28,13 +28,14 @@ from outdial.engine.definitions import Definitions
 from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.campaigns import RunningCampaign
-from outdial.storage.contacts import DueContact
+from outdial.storage.contacts import DueContact, Move
 from outdial.storage.database import database_now
 from outdial.storage.deployment import Deployment
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
-# When to look again at a contact whose number has an open call: its end is not ours to know.
+# When to look again at a contact whose number has an open call. The end of that call makes it due at once: this is the
+# net for the end that came while the claim was being made.
 BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
 # And at one that this worker must not call, though another may.
 DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
@@ -285,15 +286,14 @@ class _Transaction:
             return Reason.DEADLINE
         return Reason.NUMBER_BUSY if contact.is_busy else None
 
-    def _moved(
-        self, contact_id: ContactId, reason: Reason
-    ) -> tuple[ContactId, ContactState, str | None, datetime | None]:
+    def _moved(self, contact_id: ContactId, reason: Reason) -> Move:
         if reason is Reason.EXCLUDED:
-            return contact_id, ContactState.EXCLUDED, "exclusion_list", None
+            return Move(id=contact_id, state=ContactState.EXCLUDED, final_reason="exclusion_list")
         if reason is Reason.DEADLINE:
-            return contact_id, ContactState.EXPIRED, "deadline", None
-        delay = DIAL_ONLY_DELAY if reason is Reason.DIAL_ONLY else BUSY_NUMBER_DELAY
-        return contact_id, ContactState.PENDING, None, self.moment.at + delay
+            return Move(id=contact_id, state=ContactState.EXPIRED, final_reason="deadline")
+        if reason is Reason.DIAL_ONLY:
+            return Move(id=contact_id, next_attempt_at=self.moment.at + DIAL_ONLY_DELAY)
+        return Move(id=contact_id, next_attempt_at=self.moment.at + BUSY_NUMBER_DELAY, awaits_number=True)
 
     def _insert(self, callable_now: Sequence[DueContact]) -> Mapping[ContactId, AttemptId]:
         if not callable_now:

@@ -5,6 +5,7 @@ In a transaction of its own, since it locks the account, which comes before atte
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.pacing import Throttle, after_rate_limited, after_reached, after_unreachable
 from outdial.domain.phone_numbers import plan_of
 from outdial.engine.record import Dialed
-from outdial.storage import accounts, campaigns
+from outdial.storage import accounts, campaign_contacts, campaigns
+from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 from outdial.telephony.protocol import OutboundCallResponse
 
@@ -68,6 +70,9 @@ class _Found:
     blocked: dict[str, str]
     rejected: Counter[CampaignId] = field(default_factory=Counter)
     rejections: dict[CampaignId, str] = field(default_factory=dict)
+    # Why a campaign that has no caller number or no country left can call nobody.
+    rested: str | None = None
+    closed: str | None = None
     said: list[str] = field(default_factory=list)
 
     def write(self) -> None:
@@ -76,16 +81,54 @@ class _Found:
         if self.blocked != self.account.blocked_countries:
             accounts.update(self.connection, self.account.id, {"blocked_countries": self.blocked})
         for campaign_id in campaigns.count_rejections(self.connection, self.rejected, REJECTIONS_THAT_PAUSE):
-            reason = f"the provider found {REJECTIONS_THAT_PAUSE} requests in a row wrong: {self.rejections[campaign_id]}"
-            campaigns.move_to(
-                self.connection,
-                campaign_id,
-                CampaignStatus.PAUSED,
-                self.at,
-                paused_by="outdial",
-                paused_reason=reason,
+            campaign = campaigns.load(self.connection, [campaign_id])[campaign_id]
+            self._pause(
+                campaign,
+                f"the provider found {REJECTIONS_THAT_PAUSE} requests in a row wrong: {self.rejections[campaign_id]}",
+                "When that is mended:",
             )
-            self.said.append(f"campaign {campaign_id} is paused: {reason}")
+        if self.rested is not None or self.closed is not None:
+            self._pause_stranded()
+
+    def _pause_stranded(self) -> None:
+        """A campaign that can call nobody any more says so, instead of standing still and looking as if it ran."""
+        running = [one.id for one in campaigns.running(self.connection, self.account.id, self.at)]
+        resting = accounts.resting_numbers(self.connection, self.account.id)
+        default = (self.account.outbound_number,) if self.account.outbound_number else ()
+        name = shlex.quote(self.account.name)
+        for campaign_id, campaign in campaigns.load(self.connection, running).items():
+            numbers = campaign.definition.caller_numbers or default
+            if self.rested is not None and numbers and resting.issuperset(numbers):
+                self._pause(
+                    campaign,
+                    f"no caller number may be shown: {self.rested}",
+                    f"When the provider accepts it: `outdial numbers use {numbers[0]} --account {name}`, then",
+                )
+            elif self.closed is not None and self._is_closed_out(campaign_id):
+                self._pause(
+                    campaign,
+                    f"the account may call none of its contacts: {self.closed}",
+                    f"When the provider allows it: `outdial account set {name}`, then",
+                )
+
+    def _is_closed_out(self, campaign_id: CampaignId) -> bool:
+        """Whether somebody waits, and all who wait or are being called are in countries that the account may not call."""
+        countries = campaign_contacts.open_countries(self.connection, campaign_id)
+        return bool(countries) and countries <= self.blocked.keys()
+
+    def _pause(self, campaign: Campaign, why: str, cure: str) -> None:
+        """With a reason that says what to do, in the end to resume the campaign."""
+        name = campaign.definition.name
+        reason = f"{why}. {cure} `outdial campaign resume {shlex.quote(name)}`"
+        if campaigns.move_to(
+            self.connection,
+            campaign.id,
+            CampaignStatus.PAUSED,
+            self.at,
+            paused_by="outdial",
+            paused_reason=reason,
+        ):
+            self.said.append(f"campaign {name} is paused: {reason}")
 
 
 def _back_off_rate(found: _Found, _: Dialed, error: TelephonyProviderError) -> None:
@@ -99,6 +142,7 @@ def _back_off_unreachable(found: _Found, _: Dialed, __: TelephonyProviderError) 
 
 def _rest_caller_number(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
     accounts.rest_number(found.connection, found.account.id, dialed.from_number, str(error), found.at)
+    found.rested = f"{dialed.from_number} was refused ({error})"
     found.said.append(f"account {found.account.name}: a caller number was rested: {error}")
 
 
@@ -106,6 +150,7 @@ def _block_destination(found: _Found, dialed: Dialed, error: TelephonyProviderEr
     plan = plan_of(dialed.to)
     if plan is not None and plan.country is not None and plan.country not in found.blocked:
         found.blocked[plan.country] = str(error)
+        found.closed = f"{plan.country} was refused ({error})"
         found.said.append(f"account {found.account.name} may not call {plan.country}: {error}")
 
 

@@ -15,17 +15,15 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.attempt import AttemptState, CallEvent, Progress, advance
+from outdial.domain.attempt import CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
-from outdial.domain.contact import FINAL_STATES, ContactState
 from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
-from outdial.domain.retries import NextStep, PastAttempt, next_step
-from outdial.domain.settle import Outcome, awaits_result, settle
+from outdial.domain.settling import settlement
+from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
 from outdial.storage import attempts, buckets, call_events, contacts, exclusions
 from outdial.storage.attempts import Change, StoredAttempt
 from outdial.storage.call_events import ReceivedEvent
-from outdial.storage.contacts import ContactRow
 from outdial.storage.database import database_now, wake_schedulers
 
 log = logging.getLogger("outdial.events")
@@ -33,10 +31,6 @@ log = logging.getLogger("outdial.events")
 Step = Callable[[StoredAttempt, datetime], Progress]
 """What one thing that was learned makes of an attempt; the instant is the database's."""
 
-# How long after its expected next sign of life an open call is asked about.
-LOOK_UP_MARGIN: Final = timedelta(seconds=10)
-ANSWERED_LOOK_UP: Final = timedelta(seconds=60)
-DOUBT_LOOK_UP: Final = timedelta(seconds=2)
 LATE_ADOPTION: Final = timedelta(minutes=10)
 ADOPTED_AT_ONCE: Final = 100
 NOBODY: Final[Mapping[AccountId, timedelta]] = {}
@@ -98,18 +92,26 @@ def apply(
     at = database_now(connection)
     definitions = known.current(connection, {attempt.campaign_id for attempt in stored})
     changes: list[Change] = []
-    moved: dict[ContactId, StoredAttempt] = {}
+    moved: set[ContactId] = set()
+    freed: set[str] = set()
     for attempt in stored:
         progress = attempt.progress
         for step in steps[attempt.id]:
             progress = step(_with(attempt, progress), at)
-        change = _decide(attempt, progress, definitions[attempt.campaign_id], at, ask_every)
-        changes.append(change)
-        if change.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
-            moved[attempt.contact_id] = attempt
+        definition = definitions[attempt.campaign_id]
+        settled = settlement(
+            progress, attempt.settled_at, definition, at, ask_every=ask_every.get(attempt.account_id)
+        )
+        changes.append(Change(id=attempt.id, progress=progress, settlement=settled))
+        if settled.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
+            moved.add(attempt.contact_id)
+            if progress.has_ended:
+                freed.add(attempt.phone_number)
     attempts.write(connection, _without_taken_ids(connection, stored, changes))
     _exclude_opted_out(connection, stored, changes, at)
-    _move_contacts(connection, moved.keys(), definitions)
+    _move_contacts(connection, moved, definitions, known)
+    # After the contacts of these calls, which are locked in order: who waits for the number only if nobody has them.
+    buckets.add_due(connection, contacts.release_held(connection, freed, at))
     if any(change.progress.has_ended for change in changes):
         wake_schedulers(connection)
 
@@ -147,76 +149,24 @@ def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dic
     return owners
 
 
-def _decide(
-    attempt: StoredAttempt,
-    progress: Progress,
-    definition: CampaignDefinition,
-    at: datetime,
-    ask_every: Mapping[AccountId, timedelta],
-) -> Change:
-    """The pure decision on one attempt: is it settled, and if not, when is it looked at again."""
-    policy = definition.settle_policy
-    ending = progress.ending
-    if ending is None:
-        # A live event reopened an attempt that was settled already: it keeps its outcome until it ends anew.
-        return Change(
-            id=attempt.id,
-            progress=progress,
-            settle_at=None,
-            settled_at=attempt.settled_at,
-            # Settled by a guess that this event proves wrong; it keeps an outcome until it ends anew.
-            outcome=Outcome.UNKNOWN if attempt.settled_at is not None else None,
-            look_up_at=_look_up_at(progress, definition, at, ask_every.get(attempt.account_id)),
-        )
-    waits = awaits_result(ending=ending, result=progress.result, policy=policy)
-    ended_at = progress.ended_at or at
-    settle_at = ended_at + timedelta(seconds=definition.call.result_timeout_seconds) if waits else ended_at
-    settled_at = attempt.settled_at or (at if settle_at <= at else None)
-    outcome = settle(
-        ending=ending,
-        answered_by=progress.answered_by,
-        result=progress.result,
-        duration_seconds=progress.duration_seconds,
-        policy=policy,
-    )
-    return Change(
-        id=attempt.id,
-        progress=progress,
-        settle_at=settle_at,
-        settled_at=settled_at,
-        outcome=outcome if settled_at is not None else None,
-        look_up_at=None,
-    )
-
-
-def _look_up_at(
-    progress: Progress, definition: CampaignDefinition, at: datetime, every: timedelta | None
-) -> datetime:
-    if progress.state is AttemptState.DIALING:
-        return at + LOOK_UP_MARGIN
-    if every is not None:
-        return at + every
-    if progress.state is AttemptState.IN_DOUBT:
-        return at + DOUBT_LOOK_UP
-    if progress.state is AttemptState.ANSWERED:
-        return at + min(ANSWERED_LOOK_UP, timedelta(seconds=definition.call.max_duration_seconds))
-    return at + timedelta(seconds=definition.call.ring_timeout_seconds) + LOOK_UP_MARGIN
-
-
 def _move_contacts(
     connection: sa.Connection,
     contact_ids: Collection[ContactId],
     definitions: Mapping[CampaignId, CampaignDefinition],
+    known: Definitions,
 ) -> None:
     if not contact_ids:
         return
     rows = contacts.lock(connection, contact_ids)
     histories = attempts.histories(connection, contact_ids)
+    zones = known.of_zones(connection, {row.calling_zone_id for row in rows})
     steps = {}
     for row in rows:
-        step = _step_of(row, histories[row.id], definitions[row.campaign_id])
+        history = histories[row.id]
+        step = stand(row.standing, history, definitions[row.campaign_id], zones[row.calling_zone_id])
         if step is not None:
-            last = [past for past in histories[row.id] if past is not None][-1]
+            settled = [past for past in history if past is not None]
+            last = next((past for past in reversed(settled) if past.was_placed), settled[-1])
             steps[row.id] = (step, str(last.outcome), last.ended_at)
     contacts.write_steps(connection, steps)
     buckets.add_due(
@@ -227,30 +177,6 @@ def _move_contacts(
             if row.id in steps and (due_at := steps[row.id][0].next_attempt_at) is not None
         ],
     )
-
-
-def _step_of(
-    row: ContactRow, history: Sequence[PastAttempt | None], definition: CampaignDefinition
-) -> NextStep | None:
-    """Where the contact stands now. Late truth corrects its record, but never brings a final contact back."""
-    settled = [past for past in history if past is not None]
-    if not settled:
-        return None
-    if row.is_test:
-        # One call, whatever came of it, and counted nowhere.
-        return NextStep(state=ContactState.COMPLETED, final_reason="test", attempts_count=len(settled))
-    deadlines = [instant for instant in (row.call_before, definition.ends_at) if instant is not None]
-    step = next_step(
-        settled, definition.retry, min(deadlines, default=None), renewed_at=row.budget_renewed_at
-    )
-    if row.state in FINAL_STATES and step.state is ContactState.PENDING:
-        return None
-    if row.state in {ContactState.WITHDRAWN, ContactState.EXCLUDED}:
-        return None
-    if None in history and step.state is ContactState.PENDING:
-        # A newer attempt is under way: its own end decides.
-        return None
-    return step
 
 
 def _without_taken_ids(

@@ -22,6 +22,7 @@ from outdial.domain.attempt import (
 )
 from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
+from outdial.domain.phone_numbers import plan_of
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, apply, hear
 from outdial.storage import attempts, call_events, campaigns
@@ -107,10 +108,17 @@ def _refused(attempt: StoredAttempt, error: TelephonyProviderError, at: datetime
         ended_at=at,
         ending=meaning.ending,
         ending_source=Source.GUESS if meaning.ending is Ending.NOT_PLACED else Source.LOOKUP,
-        error_class=meaning.error_class,
+        error_class=_class_for(attempt, meaning.error_class),
         error_code=error.error_code or (None if error.http_status is None else f"http_{error.http_status}"),
     )
     return _unless_answered(attempt, ended)
+
+
+def _class_for(attempt: StoredAttempt, error_class: ErrorClass | None) -> ErrorClass | None:
+    """A number of no country (+800…) cannot be held back with its country: to call it is a wrong request."""
+    plan = plan_of(attempt.phone_number)
+    is_of_no_country = plan is None or plan.country is None
+    return ErrorClass.REQUEST if error_class is ErrorClass.DESTINATION and is_of_no_country else error_class
 
 
 def _in_doubt(attempt: StoredAttempt) -> Progress:

@@ -14,6 +14,7 @@ from outdial.storage import campaigns, contacts
 from outdial.storage.database import database_now, wake_schedulers
 
 CLOSED_AT_ONCE: Final = 5000
+EXPIRED_AT_ONCE: Final = 1000
 
 
 def keep_up(connection: sa.Connection, account_id: AccountId) -> list[CampaignId]:
@@ -21,6 +22,7 @@ def keep_up(connection: sa.Connection, account_id: AccountId) -> list[CampaignId
     at = database_now(connection)
     if campaigns.start_due(connection, account_id, at):
         wake_schedulers(connection)
+    contacts.expire_overdue(connection, at, EXPIRED_AT_ONCE)
     over = campaigns.past_end(connection, account_id, at)
     if over:
         contacts.close_pending(connection, over, ContactState.EXPIRED, "campaign_ended", CLOSED_AT_ONCE)

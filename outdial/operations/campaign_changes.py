@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.retries import RetryPolicy
+from outdial.domain.settle import Outcome
 from outdial.domain.windows import DAY_NAMES, format_minute
-from outdial.operations.campaign_file import FORMAT
+from outdial.operations.campaign_file import FORMAT, RETRIED
 from outdial.operations.checked_table import path_to, shown
 from outdial.operations.file_values import SECONDS_PER_UNIT
 
@@ -55,7 +57,10 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         "retry": {
             "max_attempts": retry.max_attempts,
             "retry_interval_minutes": retry.default_delay / timedelta(minutes=1),
-            **{str(outcome): [_wait(delay) for delay in delays] for outcome, delays in retry.delays.items()},
+            "max_callbacks": retry.max_callbacks,
+            "max_network_retries": retry.max_network_retries,
+            "network": [_wait(delay) for delay in retry.network_delays] or None,
+            **{str(outcome): _of_outcome(retry, outcome) for outcome in RETRIED},
         },
         "script": {
             "intro": definition.script.intro,
@@ -84,6 +89,15 @@ def describe_changes(old: CampaignDefinition, new: CampaignDefinition) -> list[s
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def _of_outcome(retry: RetryPolicy, outcome: Outcome) -> list[str] | dict[str, Any] | None:
+    """The waits alone where that is all."""
+    waits = [_wait(delay) for delay in retry.delays.get(outcome, ())] or None
+    limit, is_varied = retry.limits.get(outcome), outcome in retry.another_time_of_day
+    if limit is None and not is_varied:
+        return waits
+    return {"delays": waits, "limit": limit, "another_time_of_day": is_varied or None}
 
 
 def _days(days: frozenset[int]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -75,6 +76,7 @@ def read_campaign(document: Mapping[str, Any], file: str) -> CampaignDefinition:
     call = _section(document, "call", CALL, problems)
     retry = _section(document, "retry", RETRY, problems)
     script = _section(document, "script", SCRIPT, problems)
+    rules = _outcome_rules(document, problems)
     weekly = tuple(_windows(document.get("windows", []), problems))
     questions = tuple(_questions(document, problems))
     if fields.get("starts_at") and fields.get("ends_at") and fields["ends_at"] <= fields["starts_at"]:
@@ -87,7 +89,7 @@ def read_campaign(document: Mapping[str, Any], file: str) -> CampaignDefinition:
         caller_numbers=call.pop("caller_numbers", ()),
         call=CallOptions(**call),
         window=CallingWindow(weekly=weekly, closed_dates=fields.get("closed_dates", frozenset())),
-        retry=_retry(retry),
+        retry=RetryPolicy(**retry, **rules),
         script=Script(**script, questions=questions),
     )
 
@@ -201,13 +203,27 @@ RETRIED: Final = (
     Outcome.CANCELED,
     Outcome.UNKNOWN,
 )
+OUTCOME: Final[Mapping[str, Key]] = {
+    "delays": Key(check=values.delays),
+    "limit": Key(check=values.whole_number(1, 100)),
+    "another_time_of_day": Key(check=values.yes_or_no),
+}
+
+
+def _delays_or_table(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else values.delays(value)
+
+
 RETRY: Final[Mapping[str, Key]] = {
     "max_attempts": Key(
         check=values.whole_number(1, 100),
         needed="write how often a contact is called at most, the first call included",
     ),
     "retry_interval_minutes": Key(check=values.minutes, field="default_delay"),
-    **{str(outcome): Key(check=values.delays) for outcome in RETRIED},
+    "max_callbacks": Key(check=values.whole_number(0, 100)),
+    "max_network_retries": Key(check=values.whole_number(0, 100)),
+    "network": Key(check=values.delays, field="network_delays"),
+    **{str(outcome): Key(check=_delays_or_table) for outcome in RETRIED},
 }
 
 SCRIPT: Final[Mapping[str, Key]] = {
@@ -224,6 +240,7 @@ HOMES: Final[Mapping[str, Mapping[str, Key]]] = {
     "in [call]": CALL,
     "in [[windows]]": WINDOW,
     "in [retry]": RETRY,
+    "in the table of an outcome, such as [retry.no_answer]": OUTCOME,
     "in [script]": SCRIPT,
     "in [[script.questions]]": QUESTION,
 }
@@ -240,8 +257,32 @@ def _section(
     if not isinstance(table, Mapping):
         return {}
     fields = read_table(table, keys, place=name, problems=problems, elsewhere=_elsewhere(keys))
-    fields.pop("questions", None)
-    return fields
+    # What has tables of its own is read by itself.
+    return {
+        field: value for field, value in fields.items() if field != "questions" and field not in set(RETRIED)
+    }
+
+
+def _outcome_rules(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What [retry] says of single outcomes: the waits alone, or a table; by the policy's fields."""
+    retry = document.get("retry")
+    said = retry if isinstance(retry, Mapping) else {}
+    delays: dict[Outcome, tuple[timedelta, ...]] = {}
+    limits: dict[Outcome, int] = {}
+    another_time: set[Outcome] = set()
+    for outcome in (outcome for outcome in RETRIED if outcome in said):
+        given = said[outcome]
+        # A wrong list of waits was refused with the rest of [retry].
+        table = given if isinstance(given, Mapping) else {"delays": given}
+        place, unsaid = f"retry.{outcome}", [] if table is not given else problems
+        fields = read_table(table, OUTCOME, place=place, problems=unsaid, elsewhere=_elsewhere(OUTCOME))
+        if "delays" in fields:
+            delays[outcome] = fields["delays"]
+        if "limit" in fields:
+            limits[outcome] = fields["limit"]
+        if fields.get("another_time_of_day"):
+            another_time.add(outcome)
+    return {"delays": delays, "limits": limits, "another_time_of_day": frozenset(another_time)}
 
 
 def _windows(listed: Any, problems: list[str]) -> Iterator[WeeklyWindow]:
@@ -278,9 +319,3 @@ def _numbered(listed: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """A list's tables, counted from 1; what is no list of tables was refused already."""
     if isinstance(listed, list) and all(isinstance(one, Mapping) for one in listed):
         yield from enumerate(listed, 1)
-
-
-def _retry(fields: Mapping[str, Any]) -> RetryPolicy:
-    plain = {name: value for name, value in fields.items() if name in {"max_attempts", "default_delay"}}
-    delays = {Outcome(name): value for name, value in fields.items() if name not in plain}
-    return RetryPolicy(**plain, delays=delays)

@@ -101,6 +101,12 @@ def number(*, above: float | None = None, least: float | None = None, most: floa
     return check
 
 
+def yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise WrongValue("must be true or false, without quotes")
+    return value
+
+
 def minutes(value: Any) -> timedelta:
     most = LONGEST_DELAY / timedelta(minutes=1)
     return timedelta(minutes=number(above=0, most=most)(value))

@@ -26,6 +26,7 @@ from outdial.domain.ids import (
 )
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
+from outdial.domain.settling import Settlement
 from outdial.storage import deployment, test_calls
 from outdial.storage.contacts import is_excluded
 from outdial.storage.database import now_expression
@@ -90,10 +91,7 @@ class Change:
 
     id: AttemptId
     progress: Progress
-    settle_at: datetime | None
-    settled_at: datetime | None
-    outcome: Outcome | None
-    look_up_at: datetime | None
+    settlement: Settlement
 
 
 def count_open(connection: sa.Connection, account_id: AccountId) -> OpenCalls:
@@ -223,6 +221,9 @@ def histories(
             attempts.c.settled_at,
             attempts.c.ended_at,
             attempts.c.started_at,
+            attempts.c.ringing_at,
+            attempts.c.answered_at,
+            attempts.c.ending_source,
             attempts.c.error_class,
             attempts.c.error_code,
             attempts.c.result,
@@ -402,6 +403,9 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
         sa.exists().where(
             contacts.c.id == attempts.c.contact_id,
             contacts.c.state == ContactState.IN_PROGRESS,
+            # An import may have brought the contact other times since the claim.
+            sa.or_(contacts.c.call_after.is_(None), contacts.c.call_after <= now),
+            sa.or_(contacts.c.call_before.is_(None), contacts.c.call_before > now),
             campaigns.c.id == attempts.c.campaign_id,
             # A test call is made before its campaign runs too.
             sa.or_(contacts.c.is_test, campaigns.c.status == CampaignStatus.RUNNING),
@@ -489,10 +493,7 @@ def _columns(change: Change) -> dict[str, Any]:
         **progress,
         "id": change.id,
         "ending_source": None if source is None else int(source),
-        "settle_at": change.settle_at,
-        "settled_at": change.settled_at,
-        "outcome": change.outcome,
-        "look_up_at": change.look_up_at,
+        **{name: getattr(change.settlement, name) for name in DECIDED},
     }
 
 
@@ -533,6 +534,8 @@ def _past(row: Any) -> PastAttempt | None:
         outcome=Outcome(row.outcome),
         ended_at=row.ended_at or row.settled_at,
         was_accepted=row.started_at is not None,
+        # Nor do we know it of a call that was ended by a guess.
+        has_rung=(row.ringing_at or row.answered_at) is not None or row.ending_source == Source.GUESS,
         error_class=None if row.error_class is None else ErrorClass(row.error_class),
         error_code=row.error_code,
         result=row.result,

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import CampaignId
-from outdial.storage.tables import call_attempts, contacts
+from outdial.storage.contacts import PENDING
+from outdial.storage.tables import buckets, call_attempts, calling_zones, contacts
 
 
 def has_any(connection: sa.Connection, campaign_id: CampaignId) -> bool:
@@ -30,3 +31,26 @@ def count_open_calls(connection: sa.Connection, campaign_id: CampaignId) -> int:
         call_attempts.c.campaign_id == campaign_id, call_attempts.c.ended_at.is_(None)
     )
     return connection.execute(query).scalar_one()
+
+
+def open_countries(connection: sa.Connection, campaign_id: CampaignId) -> set[str | None]:
+    """The countries of those who wait or are being called; None stands for a number of no country."""
+    waiting = sa.select(buckets.c.calling_zone_id).where(
+        buckets.c.campaign_id == campaign_id,
+        sa.exists().where(
+            contacts.c.campaign_id == campaign_id,
+            contacts.c.calling_zone_id == buckets.c.calling_zone_id,
+            contacts.c.priority == buckets.c.priority,
+            contacts.c.stage == buckets.c.stage,
+            contacts.c.state == PENDING,
+        ),
+    )
+    called = sa.select(contacts.c.calling_zone_id).where(
+        contacts.c.campaign_id == campaign_id,
+        contacts.c.state == sa.literal_column(f"'{ContactState.IN_PROGRESS}'"),
+        sa.literal_column("NOT contacts.is_test", sa.Boolean),
+    )
+    query = sa.select(calling_zones.c.country).where(
+        sa.or_(calling_zones.c.id.in_(waiting), calling_zones.c.id.in_(called))
+    )
+    return set(connection.execute(query).scalars())

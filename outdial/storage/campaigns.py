@@ -224,10 +224,10 @@ def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | N
 
 
 def past_end(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
-    """Running campaigns whose end has passed."""
+    """Running and paused campaigns whose end has passed."""
     query = sa.select(campaigns.c.id).where(
         campaigns.c.account_id == account_id,
-        campaigns.c.status == CampaignStatus.RUNNING,
+        campaigns.c.status.in_((CampaignStatus.RUNNING, CampaignStatus.PAUSED)),
         campaigns.c.ends_at <= at,
     )
     return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
@@ -244,7 +244,7 @@ def canceled_with_waiting(connection: sa.Connection, account_id: AccountId) -> l
 
 
 def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
-    """Complete the running campaigns of which every contact is final.
+    """Complete the running campaigns of which every contact is final, and the paused ones whose end has passed.
 
     Each is locked first and looked at in the next statement, so that nobody adds a contact in between; one whose
     lock somebody holds (a batch of an import) is left for the next pass, as is one whose import is not finished.
@@ -253,8 +253,16 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
         sa.select(campaigns.c.id)
         .where(
             campaigns.c.account_id == account_id,
-            campaigns.c.status == CampaignStatus.RUNNING,
-            sa.or_(campaigns.c.when_empty == WhenEmpty.COMPLETE, campaigns.c.ends_at <= at),
+            sa.or_(
+                sa.and_(
+                    campaigns.c.status == CampaignStatus.RUNNING,
+                    campaigns.c.when_empty == WhenEmpty.COMPLETE,
+                ),
+                sa.and_(
+                    campaigns.c.status.in_((CampaignStatus.RUNNING, CampaignStatus.PAUSED)),
+                    campaigns.c.ends_at <= at,
+                ),
+            ),
             ~_somebody_in(ContactState.PENDING),
             ~_somebody_in(ContactState.IN_PROGRESS),
             ~sa.exists().where(
@@ -276,7 +284,7 @@ def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetim
             ~_somebody_in(ContactState.PENDING),
             ~_somebody_in(ContactState.IN_PROGRESS),
         )
-        .values(status=CampaignStatus.COMPLETED, changed_at=at)
+        .values(status=CampaignStatus.COMPLETED, changed_at=at, paused_by=None, paused_reason=None)
         .returning(campaigns.c.id)
     )
     return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
@@ -318,6 +326,11 @@ def to_columns(definition: CampaignDefinition) -> dict[str, Any]:
                 str(outcome): [delay.total_seconds() for delay in delays]
                 for outcome, delays in definition.retry.delays.items()
             },
+            "limits": {str(outcome): limit for outcome, limit in definition.retry.limits.items()},
+            "another_time_of_day": sorted(definition.retry.another_time_of_day),
+            "max_network_retries": definition.retry.max_network_retries,
+            "network_delays_seconds": [delay.total_seconds() for delay in definition.retry.network_delays],
+            "max_callbacks": definition.retry.max_callbacks,
         },
         "script": {
             "intro": definition.script.intro,
@@ -364,9 +377,18 @@ def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> Campai
                 Outcome(outcome): tuple(timedelta(seconds=seconds) for seconds in delays)
                 for outcome, delays in retry["delays_seconds"].items()
             },
+            limits={Outcome(outcome): limit for outcome, limit in retry.get("limits", {}).items()},
+            another_time_of_day=frozenset(map(Outcome, retry.get("another_time_of_day", ()))),
+            network_delays=tuple(map(_seconds, retry.get("network_delays_seconds", ()))),
+            # A host that writes its campaigns itself may know only the short form.
+            **{name: retry[name] for name in ("max_network_retries", "max_callbacks") if name in retry},
         ),
         script=Script(intro=row["script"]["intro"], questions=_questions(row["script"]["questions"])),
     )
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _questions(stored: Sequence[Mapping[str, Any]]) -> tuple[Question, ...]:

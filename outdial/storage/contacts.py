@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -14,10 +14,12 @@ from outdial.domain.contact import ContactState, Stage
 from outdial.domain.ids import CallingZoneId, CampaignId, ContactId
 from outdial.domain.order import Bucket
 from outdial.domain.retries import NextStep
+from outdial.domain.standing import Standing
 from outdial.storage.rows import Rows
 from outdial.storage.tables import call_attempts, contacts, exclusion_list_entries
 from outdial.storage.types import BigId, Instant
 
+STANDING: Final = tuple(field.name for field in fields(Standing))
 PENDING: sa.ColumnElement[str] = sa.literal_column(f"'{ContactState.PENDING}'")
 
 
@@ -50,10 +52,21 @@ class ContactRow:
     campaign_id: CampaignId
     calling_zone_id: CallingZoneId
     priority: int
-    state: ContactState
-    call_before: datetime | None
-    budget_renewed_at: datetime | None
-    is_test: bool
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What becomes of a pending contact that a claim passed over. `next_attempt_at` None: it is final.
+
+    `awaits_number`: held only for the call that its number has open, whose end makes it due at once.
+    """
+
+    id: ContactId
+    state: ContactState = ContactState.PENDING
+    final_reason: str | None = None
+    next_attempt_at: datetime | None = None
+    awaits_number: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +107,53 @@ def begin_attempts(connection: sa.Connection, ids: Collection[ContactId]) -> Non
     connection.execute(statement, rows.params([(contact_id,) for contact_id in ids]))
 
 
-def move(
-    connection: sa.Connection, moves: Collection[tuple[ContactId, ContactState, str | None, datetime | None]]
-) -> None:
-    """Contacts that a claim passed over: (id, state, final reason, next due instant). Only pending ones change."""
+def move(connection: sa.Connection, moves: Collection[Move]) -> None:
+    """Only pending contacts change."""
     if not moves:
         return
     rows, statement = _move(connection.dialect.name)
-    connection.execute(statement, rows.params(list(moves)))
+    listed = [
+        (
+            one.id,
+            one.state,
+            one.final_reason,
+            one.next_attempt_at,
+            one.next_attempt_at if one.awaits_number else None,
+        )
+        for one in moves
+    ]
+    connection.execute(statement, rows.params(listed))
+
+
+def release_held(
+    connection: sa.Connection, numbers: Collection[str], at: datetime
+) -> list[tuple[CampaignId, CallingZoneId, int, Stage, datetime]]:
+    """Who was held for a call to one of these numbers is due at `at`. Returns the buckets that they wait in.
+
+    One that somebody else has locked is left to its own instant: to wait for it here could end in a deadlock.
+    """
+    if not numbers:
+        return []
+    chosen = (
+        sa.select(contacts.c.id)
+        .where(
+            contacts.c.phone_number.in_(sorted(numbers)),
+            contacts.c.state == PENDING,
+            contacts.c.held_until == contacts.c.next_attempt_at,
+        )
+        .with_for_update(skip_locked=True, key_share=True)
+        .cte("chosen")
+    )
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
+        .values(next_attempt_at=at, held_until=None)
+        .returning(contacts.c.campaign_id, contacts.c.calling_zone_id, contacts.c.priority, contacts.c.stage)
+    )
+    return [
+        (CampaignId(row.campaign_id), CallingZoneId(row.calling_zone_id), row.priority, Stage(row.stage), at)
+        for row in connection.execute(statement)
+    ]
 
 
 def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactRow]:
@@ -112,10 +164,7 @@ def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactR
             contacts.c.campaign_id,
             contacts.c.calling_zone_id,
             contacts.c.priority,
-            contacts.c.state,
-            contacts.c.call_before,
-            contacts.c.budget_renewed_at,
-            contacts.c.is_test,
+            *(contacts.c[name] for name in STANDING),
         )
         .where(contacts.c.id.in_(tuple(ids)))
         .order_by(contacts.c.id)
@@ -127,10 +176,9 @@ def lock(connection: sa.Connection, ids: Collection[ContactId]) -> list[ContactR
             campaign_id=CampaignId(row.campaign_id),
             calling_zone_id=CallingZoneId(row.calling_zone_id),
             priority=row.priority,
-            state=ContactState(row.state),
-            call_before=row.call_before,
-            budget_renewed_at=row.budget_renewed_at,
-            is_test=row.is_test,
+            standing=Standing(
+                **{name: getattr(row, name) for name in STANDING} | {"state": ContactState(row.state)}
+            ),
         )
         for row in connection.execute(query)
     ]
@@ -161,6 +209,26 @@ def write_steps(
             ]
         ),
     )
+
+
+def expire_overdue(connection: sa.Connection, at: datetime, limit: int) -> int:
+    """Pending contacts of any campaign whose own time to be called has passed. Returns how many, at most `limit`."""
+    # In two statements, since mostly there is nobody, and a plan for any number of them would read the whole table.
+    query = (
+        sa.select(contacts.c.id)
+        .where(contacts.c.state == PENDING, contacts.c.call_before <= at)
+        .order_by(contacts.c.call_before)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    overdue = list(connection.execute(query).scalars())
+    if overdue:
+        connection.execute(
+            sa.update(contacts)
+            .where(contacts.c.id.in_(overdue))
+            .values(state=ContactState.EXPIRED, final_reason="deadline", next_attempt_at=None)
+        )
+    return len(overdue)
 
 
 def close_pending(
@@ -353,13 +421,12 @@ def _begin_attempts(dialect: str) -> tuple[Rows, sa.Update]:
 
 @cache
 def _move(dialect: str) -> tuple[Rows, sa.Update]:
-    rows = Rows(
-        dialect, "r", {"id": BigId, "state": sa.Text, "final_reason": sa.Text, "next_attempt_at": Instant}
-    )
+    columns = {"state": sa.Text, "final_reason": sa.Text, "next_attempt_at": Instant, "held_until": Instant}
+    rows = Rows(dialect, "r", {"id": BigId, **columns})
     statement = (
         sa.update(contacts)
         .where(contacts.c.id == rows.c.id, contacts.c.state == PENDING)
-        .values(state=rows.c.state, final_reason=rows.c.final_reason, next_attempt_at=rows.c.next_attempt_at)
+        .values({contacts.c[name]: rows.c[name] for name in columns})
     )
     return rows, statement
 

@@ -214,6 +214,8 @@ contacts = sa.Table(
     sa.Column("last_attempt_at", Instant),
     sa.Column("last_outcome", sa.Text),
     sa.Column("next_attempt_at", Instant),
+    # Equal to it while the contact is only held for a call that its number has open: the end of that makes it due.
+    sa.Column("held_until", Instant),
     sa.Column("call_after", Instant),
     sa.Column("call_before", Instant),
     # Attempts before it spend nothing of the budget: an operator gave a new one.
@@ -243,6 +245,12 @@ contacts = sa.Table(
         sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     ),
     sa.Index("ix_contacts_phone_number", "phone_number"),
+    sa.Index(
+        "ix_contacts_call_before",
+        "call_before",
+        postgresql_where=sa.text("state = 'pending' AND call_before IS NOT NULL"),
+        sqlite_where=sa.text("state = 'pending' AND call_before IS NOT NULL"),
+    ),
     # Test calls that wait for a line, or have one.
     sa.Index(
         "ix_contacts_tests_in_progress",

@@ -187,6 +187,14 @@ def complete_empty(connection: sa.Connection) -> None:
     keep_up(connection, ACCOUNT)
 
 
+def release_held(connection: sa.Connection) -> None:
+    contacts.release_held(connection, ["+393470000003", "+393470000004"], datetime.now(UTC))
+
+
+def expire_overdue(connection: sa.Connection) -> None:
+    contacts.expire_overdue(connection, datetime.now(UTC), 1000)
+
+
 def read_histories(connection: sa.Connection) -> None:
     attempts.histories(connection, [1, 2, 3])
 
@@ -211,6 +219,8 @@ HOT: list[tuple[Callable[[sa.Connection], None], list[set[str]]]] = [
     (sweep_unsettled, [UNSETTLED]),
     (take_dialing, [OPEN]),
     (take_silent, [OPEN]),
+    (release_held, [{"ix_contacts_phone_number"}]),
+    (expire_overdue, [{"ix_contacts_call_before"}]),
     (complete_empty, [DUE, {"ix_contacts_in_progress"}]),
     (read_histories, [OF_CONTACT]),
 ]

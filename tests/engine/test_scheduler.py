@@ -268,9 +268,9 @@ def test_a_refused_account_is_suspended_and_dials_no_more(world: World) -> None:
 def test_a_blocked_country_waits_and_others_go_on(world: World) -> None:
     france = CallingZone(time_zones=("Europe/Paris",), country="FR", source=ZoneSource.CONTACT)
     campaign = world.add_campaign()
-    world.add_contacts(campaign, [number(1), number(2)])
-    world.run_pass(RecordingProvider(refusing(DestinationRejected("geo"))), batch_size=1)
+    world.add_contacts(campaign, [number(1), number(2)], priority=1)
     (french,) = world.add_contacts(campaign, ["+33612345678"], zone=france)
+    world.run_pass(RecordingProvider(refusing(DestinationRejected("geo"))), batch_size=1)
     result = world.run_pass(RecordingProvider())
     assert [one.contact_id for one in result.scheduled] == [french]
     assert result.held["destination_blocked"] >= 1

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from outdial.domain.campaign import AnswerType, CampaignDefinition, Purpose, Question, WhenEmpty
 from outdial.domain.errors import CampaignFileError
+from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import WeeklyWindow
 from outdial.operations.campaign_changes import describe_changes, to_document
@@ -46,7 +47,11 @@ end = "20:00"
 [retry]
 max_attempts = 3
 retry_interval_minutes = 60
+max_callbacks = 1
+max_network_retries = 4
+network = ["30s", "5m"]
 busy = ["10m", "1h"]
+no_answer = { delays = ["2h", "1d"], limit = 2, another_time_of_day = true }
 [script]
 intro = "Good day {name}, this is …"
 [[script.questions]]
@@ -96,9 +101,19 @@ def test_whole_file_becomes_the_definition_it_says() -> None:
         WeeklyWindow(days=frozenset(range(5)), start_minute=540, end_minute=1200),
     )
     assert definition.window.closed_dates == {date(2027, 3, 29)}
-    assert definition.retry.max_attempts == 3
-    assert definition.retry.default_delay == timedelta(hours=1)
-    assert definition.retry.delays == {Outcome.BUSY: (timedelta(minutes=10), timedelta(hours=1))}
+    assert definition.retry == RetryPolicy(
+        max_attempts=3,
+        default_delay=timedelta(hours=1),
+        delays={
+            Outcome.BUSY: (timedelta(minutes=10), timedelta(hours=1)),
+            Outcome.NO_ANSWER: (timedelta(hours=2), timedelta(days=1)),
+        },
+        limits={Outcome.NO_ANSWER: 2},
+        another_time_of_day=frozenset({Outcome.NO_ANSWER}),
+        max_network_retries=4,
+        network_delays=(timedelta(seconds=30), timedelta(minutes=5)),
+        max_callbacks=1,
+    )
     assert definition.script.intro == "Good day {name}, this is …"
     assert definition.script.questions == (
         Question(position=1, text="How satisfied are you, from 1 to 10?", answer_type=AnswerType.SCALE),
@@ -207,6 +222,23 @@ def test_impossible_value_is_named_with_what_is_allowed(line: str, words: list[s
         ('[retry]\nmax_attempts = 2\nbusy = ["999999999d"]', "retry.busy", "up to 365 days"),
         ("[retry]\nmax_attempts = 2\nretry_interval_minutes = 0", "retry.retry_interval_minutes", "above 0"),
         ('[retry]\nmax_attempts = 2\ncompleted = ["1h"]', "retry.completed", "is unknown"),
+        ("[retry]\nmax_attempts = 2\nbusy = 3", "retry.busy", "waits such as"),
+        ('[retry]\nmax_attempts = 2\nbusy.delays = ["x"]', "retry.busy.delays", "is no wait"),
+        ("[retry]\nmax_attempts = 2\n[retry.busy]\nlimit = 0", "retry.busy.limit", "from 1 to 100"),
+        ("[retry]\nmax_attempts = 2\nbusy.limits = 2", "retry.busy.limits", "did you mean limit?"),
+        (
+            '[retry]\nmax_attempts = 2\nno_answer.another_time_of_day = "yes"',
+            "retry.no_answer.another_time_of_day",
+            "true or false",
+        ),
+        (
+            "[retry]\nmax_attempts = 2\nanother_time_of_day = true",
+            "retry.another_time_of_day",
+            "[retry.no_answer]",
+        ),
+        ("[retry]\nmax_attempts = 2\nmax_network_retries = -1", "retry.max_network_retries", "from 0"),
+        ("[retry]\nmax_attempts = 2\nmax_callbacks = true", "retry.max_callbacks", "from 0"),
+        ("[retry]\nmax_attempts = 2\nnetwork = []", "retry.network", "waits such as"),
         ('[[script.questions]]\nanswer_type = "scale"', "script.questions[1].text", "is missing"),
         (
             '[[script.questions]]\ntext = "a"\n[[script.questions]]\ntext = " "',

@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 
 from outdial.domain.attempt import ErrorClass
 from outdial.domain.contact import FINAL_STATES, ContactState, Stage
+from outdial.domain.day_parts import Hours
 from outdial.domain.retries import (
     BAD_NUMBER_REPORTS,
-    MAX_CALLBACKS,
     NOT_PLACED_DELAY_LIMIT,
     NextStep,
     PastAttempt,
@@ -21,6 +21,7 @@ from outdial.domain.retries import (
     next_step,
 )
 from outdial.domain.settle import Outcome
+from outdial.domain.windows import CallingWindow
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -32,13 +33,17 @@ POLICIES = st.builds(
     max_attempts=st.integers(1, 4),
     default_delay=st.sampled_from([timedelta(), HOUR]),
     delays=st.dictionaries(st.sampled_from(Outcome), DELAYS, max_size=4),
+    limits=st.dictionaries(st.sampled_from(Outcome), st.integers(1, 3), max_size=2),
+    max_network_retries=st.integers(0, 3),
+    network_delays=st.one_of(st.just(()), DELAYS),
+    max_callbacks=st.integers(0, 3),
 )
 
 
-# Beside its outcome: whether the provider took the call, what was wrong, and whether a wish came with it.
+# Beside its outcome: whether the provider took the call and the phone rang, what was wrong, and whether a wish came.
 FACTS = [
-    {"was_accepted": accepted, "error_class": error, "callback_at": wished}
-    for accepted in (True, False)
+    {"was_accepted": accepted, "has_rung": rung, "error_class": error, "callback_at": wished}
+    for accepted, rung in ((True, True), (True, False), (False, False))
     for error in (None, *ErrorClass)
     for wished in (None, BEGIN + 12 * HOUR)
 ]
@@ -81,7 +86,7 @@ def test_nobody_is_called_beyond_the_attempts_and_granted_callbacks(
     history: list[PastAttempt], policy: RetryPolicy
 ) -> None:
     callbacks = sum(1 for attempt in history if attempt.outcome is Outcome.CALLBACK)
-    allowed = policy.max_attempts + min(callbacks, MAX_CALLBACKS)
+    allowed = policy.max_attempts + min(callbacks, policy.max_callbacks) + policy.max_network_retries
     if next_step(history, policy).state is ContactState.PENDING:
         assert len(placed(history)) < allowed
 
@@ -114,6 +119,9 @@ def test_delays_count_from_the_end_of_the_last_placed_call(
         last = calls[-1]
         times_before = sum(1 for attempt in calls[:-1] if attempt.outcome is last.outcome)
         listed = policy.delays.get(last.outcome, (policy.default_delay,))
+        if last.reached_nobody and policy.network_delays:
+            times_before = sum(1 for attempt in calls[:-1] if attempt.reached_nobody)
+            listed = policy.network_delays
         delay = listed[times_before] if times_before < len(listed) else listed[-1]
         assert step.next_attempt_at >= last.ended_at + delay
 
@@ -123,7 +131,7 @@ def test_a_call_that_was_placed_waits_exactly_its_delay(
     history: list[PastAttempt], policy: RetryPolicy
 ) -> None:
     last = history[-1]
-    step = next_step(history, replace(policy, delays={}))
+    step = next_step(history, replace(policy, delays={}, network_delays=()))
     if step.stage is Stage.RETRY and step.next_attempt_at and last.outcome is not Outcome.NOT_PLACED:
         assert step.next_attempt_at == last.ended_at + policy.default_delay
 
@@ -135,9 +143,39 @@ def test_no_call_is_planned_at_or_after_the_deadline(
     deadline = history[-1].ended_at + timedelta(minutes=minutes)
     without, step = next_step(history, policy), next_step(history, policy, deadline)
     if without.next_attempt_at is not None and without.next_attempt_at >= deadline:
-        assert (step.state, step.final_reason) == (ContactState.EXPIRED, "deadline")
+        reason = "callback_too_late" if without.stage is Stage.CALLBACK else "deadline"
+        assert (step.state, step.final_reason) == (ContactState.EXPIRED, reason)
     else:
         assert step == without
+
+
+@given(histories(UNDECIDED), POLICIES, st.integers(-60, 6000))
+def test_no_call_is_planned_before_the_contacts_own_time(
+    history: list[PastAttempt], policy: RetryPolicy, minutes: int
+) -> None:
+    call_after = history[-1].ended_at + timedelta(minutes=minutes)
+    without, step = next_step(history, policy), next_step(history, policy, call_after=call_after)
+    if without.next_attempt_at is not None:
+        assert step == replace(without, next_attempt_at=max(without.next_attempt_at, call_after))
+
+
+@given(histories(UNDECIDED), POLICIES)
+def test_what_the_network_ended_spends_its_own_budget_first(
+    history: list[PastAttempt], policy: RetryPolicy
+) -> None:
+    """More network retries never make a contact final that fewer would have called again."""
+    more = replace(policy, max_network_retries=policy.max_network_retries + 1)
+    if next_step(history, policy).state is ContactState.PENDING:
+        assert next_step(history, more).state is ContactState.PENDING
+
+
+@given(st.integers(1, 4), st.integers(0, 4))
+def test_budgets_of_calls_and_of_the_network_add_up(max_attempts: int, max_network_retries: int) -> None:
+    policy = RetryPolicy(max_attempts=max_attempts, max_network_retries=max_network_retries)
+    history: list[PastAttempt] = []
+    while not history or next_step(history, policy).state is ContactState.PENDING:
+        history.append(past(Outcome.FAILED, len(history), has_rung=False))
+    assert len(history) == max_attempts + max_network_retries
 
 
 @given(histories(), POLICIES)
@@ -168,7 +206,7 @@ def test_a_contact_comes_to_an_end_whatever_happens(outcomes: list[Outcome], pol
         called.append(past(outcome, minutes, callback_at=BEGIN + HOUR))
         if next_step(called, policy).state is not ContactState.PENDING:
             break
-    assert len(called) <= policy.max_attempts + MAX_CALLBACKS
+    assert len(called) <= policy.max_attempts + policy.max_callbacks + policy.max_network_retries
 
 
 @pytest.mark.parametrize("outcome", DECIDED)
@@ -269,13 +307,87 @@ def test_a_wrong_person_is_unreachable() -> None:
     assert (step.state, step.final_reason) == (ContactState.UNREACHABLE, "wrong_number")
 
 
-@pytest.mark.parametrize("error_class", ["request", "destination"])
-def test_a_contact_that_the_provider_rejects_is_given_up_after_three_times(error_class: str) -> None:
-    rejected = [not_placed(ErrorClass(error_class), minutes) for minutes in range(5)]
+def test_a_contact_that_the_provider_rejects_is_given_up_after_three_times() -> None:
+    rejected = [not_placed(ErrorClass.REQUEST, minutes) for minutes in range(5)]
     states = [step_after(*rejected[:count]).state for count in range(1, 5)]
     assert states.index(ContactState.UNREACHABLE) + 1 == 3
 
 
+@pytest.mark.parametrize("error_class", sorted(set(ErrorClass) - {ErrorClass.REQUEST, ErrorClass.NUMBER}))
+def test_what_is_wrong_with_the_account_or_a_country_never_costs_a_contact(error_class: str) -> None:
+    rejected = [not_placed(ErrorClass(error_class), minutes) for minutes in range(20)]
+    assert step_after(*rejected).state is ContactState.PENDING
+
+
 def test_rejections_of_different_kinds_do_not_add_up() -> None:
-    kinds = [ErrorClass.REQUEST, ErrorClass.REQUEST, ErrorClass.DESTINATION]
+    kinds = [ErrorClass.DESTINATION, ErrorClass.REQUEST, ErrorClass.REQUEST]
     assert step_after(*map(not_placed, kinds)).state is ContactState.PENDING
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELED])
+def test_a_call_that_the_network_ended_is_repeated_beyond_the_attempts(outcome: Outcome) -> None:
+    step = step_after(past(outcome, has_rung=False), max_attempts=1, default_delay=HOUR)
+    assert (step.state, step.stage, step.next_attempt_at) == (ContactState.PENDING, Stage.RETRY, BEGIN + HOUR)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"has_rung": True},
+        {"has_rung": False, "result": "partial"},
+        {"has_rung": False, "error_class": ErrorClass.NUMBER},
+    ],
+)
+def test_a_call_that_failed_otherwise_spends_an_attempt(facts: dict[str, object]) -> None:
+    assert step_after(past(Outcome.FAILED, **facts), max_attempts=1).state is ContactState.NOT_REACHED
+
+
+@pytest.mark.parametrize("outcome", [Outcome.BUSY, Outcome.NO_ANSWER, Outcome.REJECTED, Outcome.UNKNOWN])
+def test_only_the_network_has_a_budget_of_its_own(outcome: Outcome) -> None:
+    assert step_after(past(outcome, has_rung=False), max_attempts=1).state is ContactState.NOT_REACHED
+
+
+def test_the_network_has_waits_of_its_own() -> None:
+    waits = (timedelta(minutes=1), timedelta(minutes=5))
+    ended = [past(Outcome.FAILED, has_rung=False), past(Outcome.CANCELED, 10, has_rung=False)]
+    first = step_after(ended[0], network_delays=waits, delays={Outcome.FAILED: (HOUR,)})
+    assert first.next_attempt_at == BEGIN + timedelta(minutes=1)
+    assert step_after(*ended, network_delays=waits).next_attempt_at == BEGIN + timedelta(minutes=15)
+
+
+def test_an_outcome_may_have_a_limit_of_its_own() -> None:
+    limits = {Outcome.VOICEMAIL: 2}
+    met = [past(Outcome.VOICEMAIL), past(Outcome.BUSY, 60), past(Outcome.VOICEMAIL, 120)]
+    steps = [step_after(*met[:count], max_attempts=9, limits=limits) for count in (1, 2, 3)]
+    assert [step.state for step in steps] == [ContactState.PENDING] * 2 + [ContactState.NOT_REACHED]
+    assert steps[-1].final_reason == "voicemail"
+
+
+def test_a_new_budget_is_one_for_the_network_and_the_limits_too() -> None:
+    policy = RetryPolicy(max_attempts=1, max_network_retries=1, limits={Outcome.FAILED: 1})
+    before = [past(Outcome.FAILED, minutes, has_rung=False) for minutes in range(2)]
+    assert next_step(before, policy).state is ContactState.NOT_REACHED
+    again = [*before, past(Outcome.FAILED, 60, has_rung=False)]
+    assert next_step(again, policy, renewed_at=BEGIN + timedelta(minutes=30)).state is ContactState.PENDING
+
+
+def test_a_wish_beyond_a_year_is_taken_for_a_mistake() -> None:
+    wish = past(Outcome.CALLBACK, callback_at=BEGIN + timedelta(days=4000))
+    step = step_after(wish, max_attempts=1, default_delay=HOUR)
+    assert (step.stage, step.next_attempt_at) == (Stage.RETRY, BEGIN + HOUR)
+
+
+def test_a_wish_beyond_the_deadline_expires_with_its_reason() -> None:
+    wish = past(Outcome.CALLBACK, callback_at=BEGIN + 3 * HOUR)
+    step = next_step([wish], RetryPolicy(max_attempts=5), BEGIN + 2 * HOUR)
+    assert (step.state, step.final_reason) == (ContactState.EXPIRED, "callback_too_late")
+
+
+def test_another_time_of_day_is_only_for_the_outcomes_that_ask_for_it() -> None:
+    policy = RetryPolicy(
+        max_attempts=5, default_delay=HOUR, another_time_of_day=frozenset({Outcome.NO_ANSWER})
+    )
+    hours = Hours(window=CallingWindow(), time_zones=("UTC",))
+    asked = next_step([past(Outcome.NO_ANSWER)], policy, hours=hours)
+    assert asked.next_attempt_at == BEGIN + 3 * HOUR
+    assert next_step([past(Outcome.BUSY)], policy, hours=hours).next_attempt_at == BEGIN + HOUR

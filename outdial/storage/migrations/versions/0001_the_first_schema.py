@@ -271,6 +271,7 @@ def upgrade() -> None:
         sa.Column("last_attempt_at", Instant, nullable=True),
         sa.Column("last_outcome", sa.Text(), nullable=True),
         sa.Column("next_attempt_at", Instant, nullable=True),
+        sa.Column("held_until", Instant, nullable=True),
         sa.Column("call_after", Instant, nullable=True),
         sa.Column("call_before", Instant, nullable=True),
         sa.Column("budget_renewed_at", Instant, nullable=True),
@@ -290,6 +291,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name=op.f("fk_contacts_import_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contacts")),
         sa.UniqueConstraint("campaign_id", "identity_key", name=op.f("uq_contacts_campaign_id_identity_key")),
+    )
+    op.create_index(
+        "ix_contacts_call_before",
+        "contacts",
+        ["call_before"],
+        unique=False,
+        postgresql_where=sa.text("state = 'pending' AND call_before IS NOT NULL"),
+        sqlite_where=sa.text("state = 'pending' AND call_before IS NOT NULL"),
     )
     op.create_index(
         "ix_contacts_due",
