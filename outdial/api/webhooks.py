@@ -18,10 +18,11 @@ from starlette.responses import JSONResponse, Response
 
 from outdial.clock import Clock
 from outdial.domain.account import Account
-from outdial.domain.errors import UserError
+from outdial.domain.errors import OnSettledFailed, UserError
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
+from outdial.engine.on_settled import OnSettled
 from outdial.engine.transactions import Transactions
 from outdial.storage import accounts
 from outdial.storage.call_events import ReceivedEvent
@@ -43,14 +44,18 @@ class Intake:
     """The endpoint `POST /webhooks/telephony/{account}`. `reader_for` may raise a `UserError` for an account."""
 
     def __init__(
-        self, database: Database, reader_for: Callable[[Account], WebhookReader], clock: Clock
+        self,
+        database: Database,
+        reader_for: Callable[[Account], WebhookReader],
+        clock: Clock,
+        on_settled: OnSettled | None = None,
     ) -> None:
         # One writer: a second would only wait for the first one's row locks.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
         self._clock = clock
-        self._known = Definitions()
+        self._known = Definitions(on_settled)
         self._warned: dict[str, float] = {}
         self._accounts: dict[str, tuple[float, Account]] = {}
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
@@ -72,6 +77,9 @@ class Intake:
                 "a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__
             )
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
+        except OnSettledFailed:
+            # Logged where it was raised. Nothing of the event was kept, so the provider must bring it again.
+            return _refuse(503, "the event could not be taken in", retry_after=RETRY_AFTER_SECONDS)
 
     async def close(self) -> None:
         """Answer what waits, then let the threads go."""

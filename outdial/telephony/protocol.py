@@ -125,6 +125,7 @@ class HttpAdapter(Protocol):
         ...
 
 
+@runtime_checkable
 class WebhookReader(Protocol):
     """The half of an adapter that takes in webhooks."""
 
