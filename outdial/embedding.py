@@ -149,8 +149,9 @@ def set_account(
 ) -> AccountSet:
     """Create the account or change it; None leaves a value as it is. Also lifts a suspension or a back-off.
 
-    With a provider object of the host's own, only the limits and the number matter. `api_key` and `webhook_secret` are
-    references (`env:NAME`, `file:PATH`), for `AccountProviders`. Raises InvalidAccount.
+    A new one needs the limit, the number, `base_url` and `api_key`. `api_key` and `webhook_secret` are references
+    (`env:NAME`, `file:PATH`), which only `AccountProviders` resolves: a provider object of one's own has its own.
+    Raises InvalidAccount.
     """
     return accounts.set_account(
         connection,

@@ -209,7 +209,9 @@ def _to_tell(pairs: Sequence[Pair]) -> dict[AttemptId, Outcome | None]:
         if change.settled_at is not None
         and (
             attempt.settled_at is None
-            or (change.outcome, change.progress.result) != (attempt.outcome, attempt.progress.result)
+            or change.outcome != attempt.outcome
+            # What comes of a call that came to life again is told when it has ended.
+            or (change.progress.has_ended and change.progress.result != attempt.progress.result)
         )
     }
 
