@@ -13,7 +13,7 @@ from outdial.domain.errors import OnSettledFailed
 from outdial.domain.ids import AttemptId
 from outdial.domain.settle import Outcome
 from outdial.storage import settled
-from outdial.storage.database import hosts_tables, left_nothing_behind
+from outdial.storage.database import hosts_tables
 from outdial.storage.settled import SettledAttempt
 
 OnSettled = Callable[[sa.Connection, SettledAttempt], None]
@@ -36,7 +36,7 @@ def tell(
             with hosts_tables(connection):
                 on_settled(connection, told)
         except Exception as error:
-            if isinstance(error, sa.exc.DBAPIError) and left_nothing_behind(error):
-                # A deadlock, say: the whole transaction is tried again.
+            if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+                # With the session the whole transaction is gone, and is tried again as such.
                 raise
             raise OnSettledFailed(attempt.attempt_id) from error

@@ -185,7 +185,7 @@ class Database:
                 with self.begin() as connection:
                     return body(connection, *args, **kwargs)
             except sa.exc.DBAPIError as error:
-                if not tries_left or not left_nothing_behind(error):
+                if not tries_left or not _left_nothing_behind(error):
                     raise
                 self.clock.sleep(0.02 * (RETRIES - tries_left))
         raise AssertionError("unreachable")
@@ -268,7 +268,6 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def left_nothing_behind(error: sa.exc.DBAPIError) -> bool:
-    """Whether the transaction is worth another try from its start."""
+def _left_nothing_behind(error: sa.exc.DBAPIError) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None)
     return sqlstate in RETRIED_SQLSTATES or "database is locked" in str(error.orig)
