@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from outdial import embedding as embedding
+    from outdial.api.app import webhook_router as webhook_router
+    from outdial.bootstrap import AccountProviders as AccountProviders
     from outdial.domain.errors import (
         AccountRejected as AccountRejected,
         CallerRejected as CallerRejected,
@@ -24,12 +27,16 @@ if TYPE_CHECKING:
         TelephonyProviderError as TelephonyProviderError,
         UserError as UserError,
     )
+    from outdial.domain.veto import Allow as Allow, CallToMake as CallToMake, Refuse as Refuse
+    from outdial.embedding import ContactToAdd as ContactToAdd
     from outdial.engine.scheduler import (
         SchedulerRunResult as SchedulerRunResult,
         SchedulerService as SchedulerService,
         SchedulerSettings as SchedulerSettings,
     )
     from outdial.engine.worker import Worker as Worker
+    from outdial.settings import Settings as Settings, load_settings as load_settings
+    from outdial.storage.settled import SettledAttempt as SettledAttempt
     from outdial.telephony.http_provider import HttpTelephonyProvider as HttpTelephonyProvider
     from outdial.telephony.protocol import (
         OutboundCallRequest as OutboundCallRequest,
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES: Final = {
+    "outdial.api.app": ("webhook_router",),
+    "outdial.bootstrap": ("AccountProviders",),
     "outdial.domain.errors": (
         "AccountRejected",
         "CallRejected",
@@ -57,8 +66,12 @@ _MODULES: Final = {
         "TelephonyProviderError",
         "UserError",
     ),
+    "outdial.domain.veto": ("Allow", "CallToMake", "Refuse"),
+    "outdial.embedding": ("ContactToAdd",),
     "outdial.engine.scheduler": ("SchedulerRunResult", "SchedulerService", "SchedulerSettings"),
     "outdial.engine.worker": ("Worker",),
+    "outdial.settings": ("Settings", "load_settings"),
+    "outdial.storage.settled": ("SettledAttempt",),
     "outdial.telephony.http_provider": ("HttpTelephonyProvider",),
     "outdial.telephony.protocol": ("OutboundCallRequest", "OutboundCallResponse", "TelephonyProvider"),
 }

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     """`database_url` and `listen_url` may hold a password: show `shown_database_url` instead.
 
     `listen_url`: a direct connection for LISTEN where `database_url` goes through a pooler. None: the same as that.
+    `db_schema`: the Postgres schema of Outdial's tables. None: the default one; `create_engine` says what it may be.
     """
 
     model_config = SettingsConfigDict(
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
         repr=False,
     )
     listen_url: str | None = Field(default=None, validation_alias="OUTDIAL_LISTEN_URL", repr=False)
+    db_schema: str | None = Field(default=None, validation_alias="OUTDIAL_DB_SCHEMA")
     public_url: Annotated[str, AfterValidator(check_http_url)] | None = Field(
         default=None, validation_alias="OUTDIAL_PUBLIC_URL"
     )

@@ -30,7 +30,8 @@ def get_settings() -> Settings:
 
 def session_factory() -> sessionmaker[Session]:
     """`SessionLocal`: sessions on `DATABASE_URL`."""
-    return sessionmaker(create_engine(get_settings().database_url))
+    settings = get_settings()
+    return sessionmaker(create_engine(settings.database_url, settings.db_schema))
 
 
 def provider() -> HttpTelephonyProvider:

@@ -7,16 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import JSONResponse
 
 from outdial.api.voice import Voice
 from outdial.api.webhooks import Intake
-from outdial.clock import Clock
+from outdial.clock import Clock, SystemClock
 from outdial.domain.account import Account
-from outdial.domain.errors import SchemaOutOfDate
+from outdial.domain.errors import SchemaOutOfDate, UserError
+from outdial.engine.on_settled import OnSettled
+from outdial.engine.scheduler import engine_of
 from outdial.engine.transactions import Transactions
-from outdial.engine.worker import Worker
+from outdial.engine.worker import Providers, Worker
 from outdial.storage import migrate
 from outdial.storage.database import Database
 from outdial.telephony.protocol import WebhookReader
@@ -74,3 +77,56 @@ def create_app(
         return JSONResponse({"status": "ok"})
 
     return app
+
+
+def webhook_router(
+    session_factory: sessionmaker[Session] | Database,
+    providers: Providers | WebhookReader,
+    *,
+    account: str | None = None,
+    on_settled: OnSettled | None = None,
+    clock: Clock | None = None,
+) -> APIRouter:
+    """The webhook intake for a host's own application: `app.include_router(webhook_router(…), prefix="/anything")`.
+
+    Its one route is `POST /{account}` below the prefix, which must be what the callback URL says. `providers` is what
+    the `Worker` has; with a single provider object, `account` names whose webhooks it reads (None: any account's).
+    `session_factory` only lends its engine. `on_settled`: the same as the worker's, since most attempts settle here.
+
+    Answers 2xx only for what is committed, 401 for a wrong signature, 404 for an unknown account, 413 and 422 for what
+    is no webhook, 503 where the provider shall try again.
+    """
+    clock = clock or SystemClock()
+    database = (
+        session_factory
+        if isinstance(session_factory, Database)
+        else Database(engine_of(session_factory), clock)
+    )
+
+    def reader_for(found: Account) -> WebhookReader:
+        if not isinstance(providers, Providers):
+            if account is not None and found.name != account:
+                raise UserError(f"this router was given the provider of the account {account!r}")
+            return providers
+        provider = providers.provider_for(found)
+        if not isinstance(provider, WebhookReader):
+            raise UserError("its provider object reads no webhooks: it has no read_webhook")
+        return provider
+
+    def known_as(found: Account) -> str | None:
+        """What the provider signs is the URL that it was given, whatever a proxy made of it."""
+        try:
+            return providers.callback_url_for(found) if isinstance(providers, Providers) else None
+        except UserError:
+            return None
+
+    intake = Intake(database, reader_for, clock, known_as, on_settled)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        yield
+        await intake.close()
+
+    router = APIRouter(lifespan=lifespan)
+    router.add_route("/{account}", intake.handle, methods=["POST"], include_in_schema=False)
+    return router

@@ -20,10 +20,11 @@ from starlette.responses import JSONResponse, Response
 from outdial.api.known_accounts import KnownAccounts
 from outdial.clock import Clock
 from outdial.domain.account import Account
-from outdial.domain.errors import UserError
+from outdial.domain.errors import OnSettledFailed, UserError
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
+from outdial.engine.on_settled import OnSettled
 from outdial.engine.transactions import Transactions
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database
@@ -51,13 +52,14 @@ class Intake:
         reader_for: Callable[[Account], WebhookReader],
         clock: Clock,
         url_of: Callable[[Account], str | None],
+        on_settled: OnSettled | None = None,
     ) -> None:
         # One writer: a second would only wait for the first one's row locks.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for
         self._url_of = url_of
-        self._known = Definitions()
+        self._known = Definitions(on_settled)
         self._clock = clock
         self._warned: dict[str, float] = {}
         self._accounts = KnownAccounts(self._transactions, clock)
@@ -80,6 +82,9 @@ class Intake:
                 "a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__
             )
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
+        except OnSettledFailed:
+            # Logged where it was raised. Nothing of the event was kept, so the provider must bring it again.
+            return _refuse(503, "the event could not be taken in", retry_after=RETRY_AFTER_SECONDS)
 
     async def close(self) -> None:
         """Answer what waits, then let the threads go."""

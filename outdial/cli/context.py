@@ -54,7 +54,7 @@ def open_context(*, check_schema: bool = True) -> Iterator[Context]:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     clock = SystemClock()
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, settings.db_schema)
     try:
         context = Context(settings=settings, clock=clock, database=Database(engine, clock))
         if check_schema:

@@ -21,7 +21,7 @@ def upgrade() -> None:
     with open_context(check_schema=False) as context:
         before = context.run(migrate.current_revision)
         try:
-            migrate.upgrade(context.settings.database_url)
+            migrate.upgrade(context.settings.database_url, schema=context.settings.db_schema)
         except CommandError as error:
             # A revision that this program does not know: a newer one was here before.
             raise SchemaOutOfDate(before, migrate.expected_revision()) from error

@@ -33,7 +33,7 @@ def init(
 
     with open_context(check_schema=False) as context:
         if context.run(migrate.current_revision) is None:
-            migrate.upgrade(context.settings.database_url)
+            migrate.upgrade(context.settings.database_url, schema=context.settings.db_schema)
         context.run(migrate.check)
         has_changed = context.run(name_deployment, deployment, rename=rename)
         # Who dialed it under another name may still be sending what was checked before.

@@ -57,6 +57,7 @@ class ErrorClass(StrEnum):
     DESTINATION = "destination"
     ACCOUNT = "account"
     REQUEST = "request"
+    HOST = "host"
 
 
 class Source(IntEnum):
@@ -156,6 +157,8 @@ class Progress:
     cost: str | None = None
     answers: Sequence[Mapping[str, Any]] | None = None
     artifacts: Sequence[Mapping[str, Any]] | None = None
+    # What the host's `before_call` said, where it said no (`ErrorClass.HOST`); None there: for good.
+    refused_until: datetime | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -9,6 +9,7 @@ The class says what the caller can do; the fields carry the facts; the message i
     │   ├── CampaignFileError
     │   ├── InvalidPhoneNumber      (domain/phone_numbers.py)
     │   └── SchemaOutOfDate
+    ├── OnSettledFailed             the host's `on_settled` raised; nothing of that attempt was written
     ├── MissedMoment                a request could not leave in its moment; nothing was sent
     └── TelephonyProviderError      a provider's answer to "place this call" (what each means: domain/answers.py)
         ├── NotPlaced               nothing was placed; nothing is wrong with the contact
@@ -55,14 +56,24 @@ class CampaignFileError(UserError):
         super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
 
 
-class SchemaOutOfDate(UserError):
-    """The database's schema is behind or ahead of this program."""
+class OnSettledFailed(OutdialError):
+    """The host's `on_settled` raised, which is the cause; what it was told of the attempt was not written."""
 
-    def __init__(self, found: str | None, expected: str) -> None:
+    def __init__(self, attempt_id: int) -> None:
+        self.attempt_id = attempt_id
+        super().__init__(f"on_settled raised for the attempt {attempt_id}")
+
+
+class SchemaOutOfDate(UserError):
+    """The database's schema is behind or ahead of this program. `schema`: the one in which it was looked for."""
+
+    def __init__(self, found: str | None, expected: str, schema: str | None = None) -> None:
         self.found = found
         self.expected = expected
+        self.schema = schema
         if found is None:
-            message = "The database has no Outdial schema yet: run `outdial db upgrade`."
+            where = "" if schema is None else f" in {schema!r}"
+            message = f"The database has no Outdial schema yet{where}: run `outdial db upgrade`."
         else:
             message = (
                 f"The database's schema is at revision {found}, this program needs {expected}: "

@@ -18,6 +18,7 @@ MAX_REJECTIONS: Final = 3
 BAD_NUMBER_REPORTS: Final = 2
 NOT_PLACED_DELAY: Final = timedelta(seconds=2)
 NOT_PLACED_DELAY_LIMIT: Final = timedelta(minutes=1)
+LEAST_REFUSAL: Final = timedelta(seconds=1)
 
 # Where the reason lies with us or with the account, the account waits, not the contact.
 AT_ONCE: Final = frozenset({ErrorClass.RELEASED, ErrorClass.RATE, ErrorClass.CALLER, ErrorClass.ACCOUNT})
@@ -59,6 +60,7 @@ class PastAttempt:
     error_code: str | None = None
     result: str | None = None
     callback_at: datetime | None = None
+    refused_until: datetime | None = None
 
     @property
     def was_placed(self) -> bool:
@@ -139,6 +141,8 @@ def _final(history: Sequence[PastAttempt]) -> tuple[ContactState, str] | None:
         reports = sum(1 for attempt in history if attempt.error_class is ErrorClass.NUMBER)
         if not last.was_accepted or reports >= BAD_NUMBER_REPORTS:
             return ContactState.UNREACHABLE, last.error_code or "invalid_number"
+    if last.error_class is ErrorClass.HOST and last.refused_until is None:
+        return ContactState.WITHDRAWN, last.error_code or "refused_by_host"
     rejections = sum(1 for attempt in history if attempt.error_class is ErrorClass.REQUEST)
     if last.error_class is ErrorClass.REQUEST and rejections >= MAX_REJECTIONS:
         return ContactState.UNREACHABLE, last.error_code or "request_rejected"
@@ -156,6 +160,9 @@ def _again(
     if last.was_placed:
         return _after_call(placed, policy, renewed_at)
     due_at = last.ended_at + _not_placed_delay(history)
+    if last.error_class is ErrorClass.HOST and last.refused_until is not None:
+        # "Until now" would be a loop.
+        due_at = max(last.refused_until, last.ended_at + LEAST_REFUSAL)
     if not placed:
         return NextStep(
             state=ContactState.PENDING, attempts_count=0, next_attempt_at=due_at, stage=Stage.FIRST

@@ -9,13 +9,18 @@ import sqlalchemy as sa
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
+from outdial.engine.on_settled import OnSettled
 from outdial.storage import calling_zones, campaigns
 
 
 class Definitions:
-    """Safe to share by the threads of one process: an entry never changes, it is only replaced by a newer one."""
+    """Safe to share by the threads of one process: an entry never changes, it is only replaced by a newer one.
 
-    def __init__(self) -> None:
+    `on_settled`: what the host of this process wants called with every attempt that is settled, whoever settles it.
+    """
+
+    def __init__(self, on_settled: OnSettled | None = None) -> None:
+        self.on_settled = on_settled
         self._campaigns: dict[CampaignId, tuple[int, CampaignDefinition]] = {}
         self._zones: dict[CallingZoneId, CallingZone] = {}
 

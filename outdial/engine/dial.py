@@ -18,6 +18,8 @@ from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
 from outdial.domain.script import render, words_of
+from outdial.domain.veto import CallToMake
+from outdial.engine.before_call import LIMIT_SECONDS, Gate, HostAnswer
 from outdial.engine.claim import ClaimedCall, reserve_again
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
@@ -35,6 +37,8 @@ log = logging.getLogger("outdial.dial")
 LAST_CHECK_MAX_AGE_SECONDS: Final = 0.1
 # How long before its slot a call asks for the last check: time for a commit, within the check's greatest age.
 CHECK_LEAD_SECONDS: Final = 0.06
+# And how long before that the host is asked, if it wants to be: a question may wait for the one before it.
+ASK_LEAD_SECONDS: Final = 2 * LIMIT_SECONDS
 TRIES_TO_LEAVE: Final = 10
 # A call that could not leave this long after its slot is given back: others will think us dead.
 UNSENT_PATIENCE_SECONDS: Final = 5.0
@@ -67,6 +71,7 @@ class Dialer:
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
+        gate: Gate | None = None,
     ) -> None:
         self._account_id = account_id
         self._worker_id = worker_id
@@ -79,7 +84,9 @@ class Dialer:
         self._ask_every = asking([(account_id, caller.capabilities)])
         self._stopping = False
         self._had_trouble = True
-        self._checks: GroupCommit[AttemptId, tuple[bool, float]] = GroupCommit(
+        self._gate = gate
+        self._questions: GroupCommit[CallToMake, HostAnswer] = GroupCommit(self._ask, limit=UNRECORDED_LIMIT)
+        self._checks: GroupCommit[tuple[AttemptId, HostAnswer | None], tuple[bool, float]] = GroupCommit(
             self._check, limit=UNRECORDED_LIMIT
         )
         self._new_slots: GroupCommit[AttemptId, float | None] = GroupCommit(
@@ -117,11 +124,28 @@ class Dialer:
     async def _dial(
         self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
     ) -> Answer:
+        host: HostAnswer | None = None
+        if self._gate is not None:
+            await self._sleep_until(call.dial_at - CHECK_LEAD_SECONDS - ASK_LEAD_SECONDS)
+            if self.is_stopping():
+                return Released(why="worker_stopped")
+            host = await self._questions.submit(_question(call, definition))
+            if not host.allows:
+                return Released(why=host.reason, host=host)
+        return await self._check_and_send(call, definition, tolerance_seconds, host)
+
+    async def _check_and_send(
+        self,
+        call: ClaimedCall,
+        definition: CampaignDefinition,
+        tolerance_seconds: float,
+        host: HostAnswer | None,
+    ) -> Answer:
         await self._sleep_until(call.dial_at - CHECK_LEAD_SECONDS)
         if self.is_stopping():
             return Released(why="worker_stopped")
         request = request_for(call, definition, self._callback_url)
-        may_send, checked_at = await self._checks.submit(call.attempt_id)
+        may_send, checked_at = await self._checks.submit((call.attempt_id, host))
         slot: float | None = call.dial_at
         give_up_at = min(call.deadline, call.dial_at + UNSENT_PATIENCE_SECONDS)
         for _ in range(TRIES_TO_LEAVE):
@@ -172,11 +196,17 @@ class Dialer:
         moment, slots = await self._transactions.run(reserve_again, self._account_id, ids, self._clock)
         return [moment.monotonic(slots[index]) if index < len(slots) else None for index in range(len(ids))]
 
-    async def _check(self, ids: Sequence[AttemptId]) -> Sequence[tuple[bool, float]]:
+    async def _ask(self, calls: Sequence[CallToMake]) -> Sequence[HostAnswer]:
+        assert self._gate is not None, "asked only with a gate"
+        return await self._gate.ask(calls)
+
+    async def _check(
+        self, asked: Sequence[tuple[AttemptId, HostAnswer | None]]
+    ) -> Sequence[tuple[bool, float]]:
         # Its age counts from before the statement: a stop committed while it runs may not have been seen.
         checked_at = self._clock.monotonic()
-        allowed = await self._transactions.run(attempts.last_check, ids, self._worker_id, self._fence)
-        return [(attempt_id in allowed, checked_at) for attempt_id in ids]
+        allowed = await self._transactions.run(_last_check, asked, self._worker_id, self._fence)
+        return [(attempt_id in allowed, checked_at) for attempt_id, _ in asked]
 
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
         await self._record_with_patience(dialed)
@@ -210,6 +240,30 @@ class Dialer:
         seconds = monotonic - self._clock.monotonic()
         if seconds > 0:
             await self._clock.sleep_async(seconds)
+
+
+def _last_check(
+    connection: sa.Connection,
+    asked: Sequence[tuple[AttemptId, HostAnswer | None]],
+    worker_id: WorkerId,
+    fence: Fence,
+) -> frozenset[AttemptId]:
+    """What the host allowed is on record before the call may leave."""
+    attempts.note_before_call(connection, {one: host.facts for one, host in asked if host is not None})
+    return attempts.last_check(connection, [one for one, _ in asked], worker_id, fence)
+
+
+def _question(call: ClaimedCall, definition: CampaignDefinition) -> CallToMake:
+    return CallToMake(
+        call_id=call.call_id,
+        attempt_id=call.attempt_id,
+        attempt_number=call.contact.attempts_count + 1,
+        contact_id=call.contact.id,
+        external_contact_id=call.contact.external_contact_id,
+        campaign=definition.name,
+        phone_number=call.contact.phone_number,
+        attributes=call.contact.attributes,
+    )
 
 
 def request_for(

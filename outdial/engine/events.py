@@ -2,6 +2,9 @@
 
 It locks attempts in the order of their ids, moves them forward by the domain's rules, settles what is over, and moves
 contacts on. In one transaction, which the caller owns.
+
+A host's `on_settled` is told in it. Should it raise, its attempt ends, so that the line is free, but is not settled:
+its contact waits, and it is told again until it takes it. A correction that it does not take is not written.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ import sqlalchemy as sa
 
 from outdial.domain.attempt import CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.errors import OnSettledFailed
 from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
-from outdial.domain.settling import settlement
+from outdial.domain.settle import Outcome
+from outdial.domain.settling import Settlement, settlement
 from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
+from outdial.engine.on_settled import OnSettled, tell
 from outdial.storage import attempts, buckets, call_events, contacts, exclusions
 from outdial.storage.attempts import Change, StoredAttempt
 from outdial.storage.call_events import ReceivedEvent
@@ -34,6 +40,8 @@ Step = Callable[[StoredAttempt, datetime], Progress]
 LATE_ADOPTION: Final = timedelta(minutes=10)
 ADOPTED_AT_ONCE: Final = 100
 NOBODY: Final[Mapping[AccountId, timedelta]] = {}
+# How long an attempt stays unsettled that the host's `on_settled` did not take.
+TELL_AGAIN: Final = timedelta(seconds=15)
 
 
 class Heard(StrEnum):
@@ -91,28 +99,24 @@ def apply(
     stored = attempts.lock(connection, list(steps))
     at = database_now(connection)
     definitions = known.current(connection, {attempt.campaign_id for attempt in stored})
-    changes: list[Change] = []
-    moved: set[ContactId] = set()
-    freed: set[str] = set()
+    pairs: list[Pair] = []
     for attempt in stored:
         progress = attempt.progress
         for step in steps[attempt.id]:
             progress = step(_with(attempt, progress), at)
-        definition = definitions[attempt.campaign_id]
         settled = settlement(
-            progress, attempt.settled_at, definition, at, ask_every=ask_every.get(attempt.account_id)
+            progress,
+            attempt.settled_at,
+            definitions[attempt.campaign_id],
+            at,
+            ask_every=ask_every.get(attempt.account_id),
         )
-        changes.append(Change(id=attempt.id, progress=progress, settlement=settled))
-        if settled.settled_at is not None and (attempt.settled_at is None or progress != attempt.progress):
-            moved.add(attempt.contact_id)
-            if progress.has_ended:
-                freed.add(attempt.phone_number)
-    attempts.write(connection, _without_taken_ids(connection, stored, changes))
-    _exclude_opted_out(connection, stored, changes, at)
-    _move_contacts(connection, moved, definitions, known)
-    # After the contacts of these calls, which are locked in order: who waits for the number only if nobody has them.
-    buckets.add_due(connection, contacts.release_held(connection, freed, at))
-    if any(change.progress.has_ended for change in changes):
+        pairs.append((attempt, Change(id=attempt.id, progress=progress, settlement=settled)))
+    if known.on_settled is None or not _to_tell(pairs):
+        _write(connection, pairs, definitions, known, at)
+    else:
+        _write_and_tell(connection, known.on_settled, pairs, definitions, known, at)
+    if any(change.progress.has_ended for _, change in pairs):
         wake_schedulers(connection)
 
 
@@ -120,10 +124,14 @@ def adopt_late(connection: sa.Connection, known: Definitions) -> None:
     """Apply events that came in the very instant in which we learned the provider's id of their call."""
     since = database_now(connection) - LATE_ADOPTION
     for account_id, owners in call_events.with_owner_now(connection, since, ADOPTED_AT_ONCE).items():
-        steps: dict[AttemptId, list[Step]] = {}
-        for attempt_id, event in call_events.adopt(connection, account_id, owners):
-            steps.setdefault(attempt_id, []).append(hear(event))
-        apply(connection, steps, known)
+        for provider_call_id, owner in sorted(owners.items(), key=lambda one: one[1]):
+            try:
+                with connection.begin_nested():
+                    adopted = call_events.adopt(connection, account_id, {provider_call_id: owner})
+                    apply(connection, {owner: [hear(event) for _, event in adopted]}, known)
+            except OnSettledFailed:
+                # Logged where it was raised; its events wait for the next round, and the others do not wait for them.
+                continue
 
 
 def settle_overdue(connection: sa.Connection, known: Definitions, limit: int) -> int:
@@ -131,6 +139,103 @@ def settle_overdue(connection: sa.Connection, known: Definitions, limit: int) ->
     overdue = attempts.due_to_settle(connection, database_now(connection), limit)
     apply(connection, {attempt_id: [] for attempt_id in overdue}, known)
     return len(overdue)
+
+
+Pair = tuple[StoredAttempt, Change]
+"""An attempt as it is stored, and what is to be written of it."""
+
+
+def _write(
+    connection: sa.Connection,
+    pairs: Sequence[Pair],
+    definitions: Mapping[CampaignId, CampaignDefinition],
+    known: Definitions,
+    at: datetime,
+) -> None:
+    stored = [attempt for attempt, _ in pairs]
+    changes = [change for _, change in pairs]
+    attempts.write(connection, _without_taken_ids(connection, stored, changes))
+    _exclude_opted_out(connection, stored, changes, at)
+    settled = [
+        (attempt, change)
+        for attempt, change in pairs
+        if change.settlement.settled_at is not None
+        and (attempt.settled_at is None or change.progress != attempt.progress)
+    ]
+    _move_contacts(connection, {attempt.contact_id for attempt, _ in settled}, definitions, known)
+    # After the contacts of these calls, which are locked in order: who waits for the number only if nobody has them.
+    freed = {attempt.phone_number for attempt, change in settled if change.progress.has_ended}
+    buckets.add_due(connection, contacts.release_held(connection, freed, at))
+
+
+def _write_and_tell(
+    connection: sa.Connection,
+    on_settled: OnSettled,
+    pairs: Sequence[Pair],
+    definitions: Mapping[CampaignId, CampaignDefinition],
+    known: Definitions,
+    at: datetime,
+) -> None:
+    """All at once; if the host takes one of them not, one by one, so that no single attempt stands in the way of all.
+
+    Raises OnSettledFailed for a correction.
+    """
+
+    def try_to(some: Sequence[Pair]) -> None:
+        with connection.begin_nested():
+            _write(connection, some, definitions, known, at)
+            tell(connection, on_settled, _to_tell(some))
+
+    try:
+        try_to(pairs)
+        return
+    except OnSettledFailed as error:
+        if len(pairs) == 1:
+            _not_taken(connection, error, pairs[0], definitions, known, at)
+            return
+    for pair in pairs:
+        try:
+            try_to([pair])
+        except OnSettledFailed as error:
+            _not_taken(connection, error, pair, definitions, known, at)
+
+
+def _not_taken(
+    connection: sa.Connection,
+    error: OnSettledFailed,
+    pair: Pair,
+    definitions: Mapping[CampaignId, CampaignDefinition],
+    known: Definitions,
+    at: datetime,
+) -> None:
+    attempt, change = pair
+    names = {"call_id": attempt.call_id, "attempt_id": attempt.id}
+    if attempt.settled_at is not None:
+        log.error("on_settled raised; the correction is not written", exc_info=error.__cause__, extra=names)
+        raise error
+    log.error(
+        "on_settled raised; the attempt has ended, stays unsettled, and is tried again in %d s",
+        TELL_AGAIN.total_seconds(),
+        exc_info=error.__cause__,
+        extra=names,
+    )
+    waiting = replace(change, settlement=Settlement(settle_at=at + TELL_AGAIN))
+    _write(connection, [(attempt, waiting)], definitions, known, at)
+
+
+def _to_tell(pairs: Sequence[Pair]) -> dict[AttemptId, Outcome | None]:
+    """Which attempts the host hears of: those settled now, and with what they were settled before, those corrected."""
+    return {
+        attempt.id: attempt.outcome if attempt.settled_at is not None else None
+        for attempt, change in pairs
+        if change.settlement.settled_at is not None
+        and (
+            attempt.settled_at is None
+            or change.settlement.outcome != attempt.outcome
+            # What comes of a call that came to life again is told when it has ended.
+            or (change.progress.has_ended and change.progress.result != attempt.progress.result)
+        )
+    }
 
 
 def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dict[int, AttemptId]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from outdial.domain.attempt import Progress
 from outdial.domain.campaign import CallOptions, CampaignDefinition
 from outdial.domain.doubt import Asked, Capabilities, Silence, conclude, conclude_unasked, exact
-from outdial.domain.errors import TelephonyProviderError
+from outdial.domain.errors import OnSettledFailed, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, adopt_late, apply, hear, settle_overdue
@@ -143,12 +143,15 @@ async def _apply_each(
         return
     try:
         await transactions.run(_apply, conclusions, known, ask_every)
-    except (sa.exc.IntegrityError, sa.exc.DataError, ValueError, KeyError):
+    except (sa.exc.IntegrityError, sa.exc.DataError, OnSettledFailed, ValueError, KeyError):
         for attempt_id, conclusion in conclusions.items():
             try:
                 await transactions.run(_apply, {attempt_id: conclusion}, known, ask_every)
             except (sa.exc.IntegrityError, sa.exc.DataError, ValueError, KeyError):
                 log.exception("attempt %s cannot be reconciled", attempt_id, extra={"attempt_id": attempt_id})
+            except OnSettledFailed:
+                # Logged where it was raised.
+                continue
 
 
 def _apply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -23,18 +24,23 @@ from outdial.domain.attempt import (
 from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
 from outdial.domain.phone_numbers import plan_of
+from outdial.engine.before_call import HostAnswer
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, apply, hear
 from outdial.storage import attempts, call_events, campaigns
 from outdial.storage.attempts import StoredAttempt
 from outdial.telephony.protocol import OutboundCallResponse
 
+# When the host is asked again that did not answer.
+ASK_HOST_AGAIN: Final = timedelta(seconds=30)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """The attempt was never sent; `why` is kept as its error code."""
+    """The attempt was never sent; `why` is kept as its error code. `host`: what the host's `before_call` said."""
 
     why: str
+    host: HostAnswer | None = None
 
 
 Answer = OutboundCallResponse | TelephonyProviderError | Released
@@ -70,6 +76,14 @@ def record(
             for attempt_id, event in call_events.adopt(connection, account_id, ids):
                 steps[attempt_id].append(hear(event))
     apply(connection, steps, known, ask_every)
+    attempts.note_before_call(
+        connection,
+        {
+            one.attempt_id: one.answer.host.facts
+            for one in dialed
+            if isinstance(one.answer, Released) and one.answer.host is not None
+        },
+    )
     attempts.forget_sent(connection, [one.attempt_id for one in dialed if isinstance(one.answer, Released)])
     accepted = {one.campaign_id for one in dialed if isinstance(one.answer, OutboundCallResponse)}
     if accepted:
@@ -80,13 +94,18 @@ def _step(answer: Answer) -> Step:
     if isinstance(answer, OutboundCallResponse):
         return lambda attempt, at: _accepted(attempt, answer, at)
     if isinstance(answer, Released):
-        return lambda attempt, at: _unless_answered(
-            attempt, release(attempt.progress, ErrorClass.RELEASED, at, answer.why)
-        )
+        return lambda attempt, at: _unless_answered(attempt, _released(attempt.progress, answer, at))
     meaning = meaning_of(answer)
     if meaning.ending is None:
         return lambda attempt, _: _in_doubt(attempt)
     return lambda attempt, at: _refused(attempt, answer, at)
+
+
+def _released(progress: Progress, answer: Released, at: datetime) -> Progress:
+    if answer.host is None:
+        return release(progress, ErrorClass.RELEASED, at, answer.why)
+    until = answer.host.until if answer.host.answer is not None else at + ASK_HOST_AGAIN
+    return replace(release(progress, ErrorClass.HOST, at, answer.why), refused_until=until)
 
 
 def _accepted(attempt: StoredAttempt, answer: OutboundCallResponse, at: datetime) -> Progress:

@@ -22,14 +22,17 @@ from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderErro
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.phone_numbers import normalize
+from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
+from outdial.engine.on_settled import OnSettled
 from outdial.engine.reconcile import look_up, tidy
+from outdial.engine.record import Released
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
-from outdial.storage import accounts, deployment, workers
+from outdial.storage import accounts, deployment, migrate, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
@@ -116,6 +119,7 @@ class Lane:
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
+        gate: Gate | None = None,
     ) -> None:
         self.account = account
         self.caller = caller
@@ -135,6 +139,7 @@ class Lane:
             transactions=transactions,
             known=known,
             clock=clock,
+            gate=gate,
         )
 
     @property
@@ -190,7 +195,7 @@ class SchedulerService:
     """One pass over one account, for a worker process of one's own: call `run` as often as you like, from anywhere.
 
     `session_factory` only lends its engine: the pass has short transactions of its own. `clock`, `new_call_id` and the
-    provider are injected.
+    provider are injected; `before_call` and `on_settled` are as for `Worker`.
     """
 
     def __init__(
@@ -201,20 +206,24 @@ class SchedulerService:
         *,
         clock: Clock | None = None,
         new_call_id: Callable[[], CallId] | None = None,
+        before_call: BeforeCall | None = None,
+        on_settled: OnSettled | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._database = Database(engine_of(session_factory), self._clock)
         self._provider = telephony_provider
         self._settings = settings
         self._new_call_id = new_call_id or call_id_factory(self._clock)
-        self._known = Definitions()
+        self._known = Definitions(on_settled)
+        self._before_call = before_call
         # One row for all passes of this object: a pass every second would leave thousands a day.
         self._worker_id: WorkerId | None = None
 
     def run(self) -> SchedulerRunResult:
         """Claim what may be called now, place the calls, record the answers.
 
-        Raises `NotFound` when the account is missing; provider failures are recorded and logged, not raised.
+        Raises `NotFound` when the account is missing and `SchemaOutOfDate` when the database is at another revision;
+        provider failures are recorded and logged, not raised.
         """
         try:
             asyncio.get_running_loop()
@@ -239,9 +248,12 @@ class SchedulerService:
 
     async def _pass(self) -> SchedulerRunResult:
         transactions = Transactions(self._database)
+        if self._worker_id is None:
+            await transactions.run(migrate.check)
         account = await transactions.run(the_account, self._settings.account)
         worker_id = await transactions.run(_begin_pass, self._worker_id)
         self._worker_id = worker_id
+        gate = None if self._before_call is None else Gate(self._before_call)
         try:
             async with AsyncTransport() as transport:
                 caller = caller_for(self._provider, transport, None)
@@ -259,6 +271,7 @@ class SchedulerService:
                     transactions=transactions,
                     known=self._known,
                     clock=self._clock,
+                    gate=gate,
                 )
                 await tidy(transactions, self._known)
                 await look_up(transactions, {account.id: caller}, self._known)
@@ -268,6 +281,8 @@ class SchedulerService:
                 await lane.keep_up()
                 next_due_at = await lane.next_due_at()
         finally:
+            if gate is not None:
+                gate.close()
             await transactions.run(_end_pass, worker_id)
         failures = [one for one in dialed if isinstance(one, BaseException)]
         for failure in failures:
@@ -309,6 +324,8 @@ def _scheduled(result: DialResult) -> ScheduledAttempt:
     call, answer = result.call, result.answer
     state = AttemptState.ENDED
     error: str | None = "released"
+    if isinstance(answer, Released) and answer.host is not None:
+        error = f"before_call: {answer.why}"
     provider_call_id: str | None = None
     if isinstance(answer, OutboundCallResponse):
         state, error, provider_call_id = AttemptState.ACCEPTED, None, str(answer.provider_call_id)

@@ -20,15 +20,17 @@ from outdial.clock import Clock, SystemClock
 from outdial.domain.account import Account
 from outdial.domain.errors import TelephonyProviderError, UserError
 from outdial.domain.ids import AccountId, CallId, WorkerId
+from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import DialResult
+from outdial.engine.on_settled import OnSettled
 from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.scheduler import Lane, SchedulerSettings, engine_of, the_account
 from outdial.engine.transactions import Transactions
 from outdial.engine.wakeups import Wakeups
-from outdial.storage import accounts, workers
+from outdial.storage import accounts, migrate, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import TelephonyProvider
@@ -67,7 +69,14 @@ class Worker:
     """Dials for all accounts that `providers` serves; any number of workers may run on one database.
 
     With a plain provider object it serves the one account that `settings` name. As `async with Worker(…)` it works in
-    the background of a host's event loop; `run_forever` is a process of its own.
+    the background of a host's event loop, such as in the lifespan of its application; `run_forever` is a process of its
+    own. A worker works once: make another to begin again.
+
+    `before_call` is asked before each call leaves (see `BeforeCall`), `on_settled` is told of each attempt that is
+    settled (see `OnSettled`); neither by workers that were not given them, nor by the command line.
+
+    Starting raises `SchemaOutOfDate` when the database is not at the revision that this program needs, `NotFound` or
+    `SettingsError` when the account is missing or not named.
     """
 
     def __init__(
@@ -80,6 +89,8 @@ class Worker:
         new_call_id: Callable[[], CallId] | None = None,
         listen_url: str | None = None,
         name: str | None = None,
+        before_call: BeforeCall | None = None,
+        on_settled: OnSettled | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._database = (
@@ -96,7 +107,8 @@ class Worker:
             fence=settings.fence,
         )
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._known = Definitions()
+        self._known = Definitions(on_settled)
+        self._gate = None if before_call is None else Gate(before_call)
         self._wakeups = Wakeups(self._database, listen_url)
         self._lanes: dict[AccountId, tuple[Lane, asyncio.Task[None]]] = {}
         self._unserved: dict[AccountId, str] = {}
@@ -138,6 +150,8 @@ class Worker:
                     await self._finish(duties)
         finally:
             threads.shutdown(wait=True)
+            if self._gate is not None:
+                self._gate.close()
             call_threads.shutdown(wait=False)
         log.info("worker %s has stopped", self._name)
 
@@ -148,13 +162,23 @@ class Worker:
             lane.stop()
 
     async def __aenter__(self) -> Self:
-        """Returns when the worker is at work; raises what kept it from starting."""
+        """Returns when the worker is at work; raises what kept it from starting.
+
+        Should it fail later, that is logged at once, and raised where the block ends.
+        """
         self._main = asyncio.create_task(self.run())
         started = asyncio.create_task(self._at_work.wait())
-        await asyncio.wait({self._main, started}, return_when=asyncio.FIRST_COMPLETED)
-        if not started.done():
-            started.cancel()
+        try:
+            await asyncio.wait({self._main, started}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.stop()
             await self._main
+            raise
+        finally:
+            started.cancel()
+        if not self._at_work.is_set():
+            await self._main
+        self._main.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -163,6 +187,11 @@ class Worker:
         self.stop()
         if self._main is not None:
             await self._main
+
+    def _ended(self, main: asyncio.Task[None]) -> None:
+        if not self._stopping.is_set():
+            error = None if main.cancelled() else main.exception()
+            log.critical("worker %s has ended, and nothing is dialed any more", self._name, exc_info=error)
 
     async def _run_until_signaled(self) -> None:
         loop = asyncio.get_running_loop()
@@ -290,6 +319,7 @@ class Worker:
             transactions=self._transactions,
             known=self._known,
             clock=self._clock,
+            gate=self._gate,
         )
 
 
@@ -324,6 +354,7 @@ def _is_same_connection(one: Account, other: Account) -> bool:
 
 
 def _start(connection: sa.Connection, name: str) -> WorkerId:
+    migrate.check(connection)
     return workers.start(connection, name, database_now(connection))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState, OnDuplicate
 from outdial.domain.errors import NotFound, UserError
-from outdial.domain.phone_numbers import checked_region
+from outdial.domain.phone_numbers import InvalidPhoneNumber, checked_region, normalize
 from outdial.operations.adding_contacts import Added, add_contacts, receive
 from outdial.operations.contact_columns import COLUMNS, Header
-from outdial.operations.contact_rows import ContactRows, RowRules
+from outdial.operations.contact_rows import LARGEST_ATTRIBUTES_BYTES, ContactRows, RowRules
 from outdial.operations.delimited_file import Row
 from outdial.operations.rejections import Rejection
 from outdial.storage import campaigns, contact_lists, imports
@@ -98,25 +98,76 @@ def add_contact(
 
     Raises NotFound, CampaignClosed, and UserError for what a file's row would be rejected for.
     """
-    found = _campaign(connection, campaign)
     taken = sorted({*COLUMNS} & {*attributes})
     if taken:
         raise UserError(f"{taken[0]} is no further attribute: it has an option of its own.")
+    kept = {name: value.strip() for name, value in attributes.items() if value.strip()}
+    return add_listed(
+        connection,
+        campaign,
+        [(columns, json.dumps(kept, ensure_ascii=False))],
+        source=source,
+        region=region,
+        on_duplicate=on_duplicate,
+    )
+
+
+def add_listed(
+    connection: sa.Connection,
+    campaign: str,
+    listed: Sequence[tuple[Mapping[str, str], str]],
+    *,
+    source: str,
+    region: str | None = None,
+    on_duplicate: OnDuplicate = OnDuplicate.SKIP,
+) -> Added:
+    """Contacts as (columns of a file, attributes as the text of a JSON object): all of them or none.
+
+    Raises as `add_contact` does; with several, the message says which one.
+    """
+    found = _campaign(connection, campaign)
     at = database_now(connection)
-    cells = {**columns, **attributes}
-    header = Header(Row(1, list(cells), None), "the contact")
     # As it stands now, and cannot change until we commit.
     unique_by = receive(connection, found.id).unique_by
     home = None if region is None else checked_region(region)
     rules = replace(RowRules.of(found.definition, region=home, at=at), unique_by=unique_by)
-    contact = ContactRows(header, rules).read(Row(1, list(cells.values()), None))
-    if isinstance(contact, Rejection):
-        what = "The contact" if contact.column is None else f"{contact.column} {contact.shown_value}"
-        raise UserError(f"{what} {contact.reason}.")
-    new = contact._replace(import_line=None)
-    return add_contacts(
-        connection, found.id, [new], Origin(consent_at=at, consent_source=source), on_duplicate=on_duplicate
+    rows = ContactRows(Header(Row(1, list(COLUMNS), None), "the contact"), rules)
+    new = []
+    for number, (columns, attributes_json) in enumerate(listed, 1):
+        contact = rows.read(Row(number, [columns.get(name, "") for name in COLUMNS], None))
+        place = "" if len(listed) == 1 else f"Contact {number} of {len(listed)}: "
+        if isinstance(contact, Rejection):
+            what = "The contact" if contact.column is None else f"{contact.column} {contact.shown_value}"
+            raise UserError(f"{place}{what} {contact.reason}.")
+        if len(attributes_json.encode()) > LARGEST_ATTRIBUTES_BYTES:
+            raise UserError(
+                f"{place}The attributes have {len(attributes_json.encode())} bytes: "
+                f"{LARGEST_ATTRIBUTES_BYTES // 1024} KiB is the limit."
+            )
+        new.append(contact._replace(import_line=None, attributes_json=attributes_json))
+    origin = Origin(consent_at=at, consent_source=source)
+    return add_contacts(connection, found.id, new, origin, on_duplicate=on_duplicate)
+
+
+def find_contacts(
+    connection: sa.Connection, campaign: str, contact: str, *, region: str | None = None
+) -> list[dict[str, Any]]:
+    """The people of a campaign with this phone number or external id, in the order in which they came in; none is no
+    error. Instants are aware UTC. Raises NotFound for the campaign.
+    """
+    number = number_in(contact, region)
+    found = contact_lists.found(
+        connection, _campaign(connection, campaign).id, phone_number=number, external_contact_id=contact
     )
+    return [{name: row[name] for name in SHOWN} for row in found]
+
+
+def number_in(text: str, region: str | None) -> str | None:
+    """What may be a phone number or an id, as a number in E.164 form; None: it is none. Raises UnknownRegion."""
+    try:
+        return normalize(text, region).e164
+    except InvalidPhoneNumber:
+        return None
 
 
 def parse_attributes(texts: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from outdial.domain.contact import OPEN_STATES, ContactState
 from outdial.domain.errors import NotFound
 from outdial.domain.ids import ContactId
-from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
+from outdial.operations.contact_lists import number_in
 from outdial.storage import campaigns, contact_lists, imports
 from outdial.storage.database import Database, database_now, wake_schedulers
 
@@ -63,10 +63,7 @@ def withdraw_contact(
     campaign = campaigns.by_name(connection, campaign_name)
     if campaign is None:
         raise NotFound("campaign", campaign_name, "`outdial campaign list` shows those that there are.")
-    try:
-        number = normalize(contact, region).e164
-    except InvalidPhoneNumber:
-        number = None
+    number = number_in(contact, region)
     found = contact_lists.with_number_or_id(
         connection, campaign.id, phone_number=number, external_contact_id=contact
     )

@@ -82,6 +82,7 @@ class StoredAttempt:
     not_after: datetime
     sent_at: datetime | None
     settled_at: datetime | None
+    outcome: Outcome | None
     progress: Progress
 
 
@@ -160,6 +161,13 @@ def last_check(
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
+def note_before_call(connection: sa.Connection, said: Mapping[AttemptId, Mapping[str, Any]]) -> None:
+    """What the host said of these calls becomes part of their permits."""
+    if said:
+        rows, statement = _note_before_call(connection.dialect.name)
+        connection.execute(statement, rows.params(sorted(said.items())))
+
+
 def forget_sent(connection: sa.Connection, ids: Collection[AttemptId]) -> None:
     """Attempts that passed the last check and were then given back by their owner: they were not sent after all."""
     if ids:
@@ -228,6 +236,7 @@ def histories(
             attempts.c.error_code,
             attempts.c.result,
             attempts.c.callback_at,
+            attempts.c.refused_until,
         )
         .where(attempts.c.contact_id.in_(tuple(contact_ids)))
         .order_by(attempts.c.id)
@@ -421,6 +430,18 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
 
 
 @cache
+def _note_before_call(dialect: str) -> tuple[Rows, sa.Update]:
+    rows = Rows(dialect, "r", {"id": BigId, "said": Json})
+    permit: sa.ColumnElement[Any]
+    if dialect == "sqlite":
+        permit = sa.func.json_set(attempts.c.permit, "$.before_call", sa.func.json(rows.c.said))
+    else:
+        permit = attempts.c.permit.op("||")(sa.func.jsonb_build_object("before_call", rows.c.said))
+    statement = sa.update(attempts).where(attempts.c.id == rows.c.id)
+    return rows, statement.values(permit=sa.type_coerce(permit, Json))
+
+
+@cache
 def _move_slots(dialect: str) -> tuple[Rows, sa.Update]:
     rows = Rows(dialect, "r", {"id": BigId, "dial_at": Instant})
     return rows, sa.update(attempts).where(attempts.c.id == rows.c.id).values(dial_at=rows.c.dial_at)
@@ -465,6 +486,7 @@ PROGRESS: dict[str, Any] = {
     "cost": sa.Text,
     "answers": Json,
     "artifacts": Json,
+    "refused_until": Instant,
 }
 DECIDED: dict[str, Any] = {
     "settle_at": Instant,
@@ -508,6 +530,7 @@ def _stored(row: sa.RowMapping) -> StoredAttempt:
         not_after=row["not_after"],
         sent_at=row["sent_at"],
         settled_at=row["settled_at"],
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         progress=_progress(row),
     )
 
@@ -540,4 +563,5 @@ def _past(row: Any) -> PastAttempt | None:
         error_code=row.error_code,
         result=row.result,
         callback_at=row.callback_at,
+        refused_until=row.refused_until,
     )

@@ -57,16 +57,25 @@ def with_number_or_id(
     connection: sa.Connection, campaign_id: CampaignId, *, phone_number: str | None, external_contact_id: str
 ) -> list[tuple[ContactId, ContactState]]:
     """Locked in the order of their ids."""
-    is_meant = contacts.c.external_contact_id == external_contact_id
-    if phone_number is not None:
-        is_meant = sa.or_(is_meant, contacts.c.phone_number == phone_number)
     query = (
         sa.select(contacts.c.id, contacts.c.state)
-        .where(contacts.c.campaign_id == campaign_id, is_meant)
+        .where(*_meant(campaign_id, phone_number, external_contact_id))
         .order_by(contacts.c.id)
         .with_for_update(key_share=True)
     )
     return [(ContactId(row.id), ContactState(row.state)) for row in connection.execute(query)]
+
+
+def found(
+    connection: sa.Connection, campaign_id: CampaignId, *, phone_number: str | None, external_contact_id: str
+) -> Sequence[sa.RowMapping]:
+    """The whole rows, in the order in which they came in, without those of test calls."""
+    query = (
+        sa.select(contacts)
+        .where(*_meant(campaign_id, phone_number, external_contact_id), ~contacts.c.is_test)
+        .order_by(contacts.c.id)
+    )
+    return connection.execute(query).mappings().all()
 
 
 def withdraw(
@@ -85,6 +94,15 @@ def withdraw(
             identity_key=sa.case((was_never_called, free), else_=contacts.c.identity_key)
         )
     connection.execute(statement.values(**values))
+
+
+def _meant(
+    campaign_id: CampaignId, phone_number: str | None, external_contact_id: str
+) -> tuple[sa.ColumnElement[bool], ...]:
+    is_meant = contacts.c.external_contact_id == external_contact_id
+    if phone_number is not None:
+        is_meant = sa.or_(is_meant, contacts.c.phone_number == phone_number)
+    return contacts.c.campaign_id == campaign_id, is_meant
 
 
 def _of_import(connection: sa.Connection, import_id: int) -> tuple[sa.ColumnElement[bool], ...]:

@@ -6,21 +6,26 @@ leak into a host's sessions); on SQLite it begins IMMEDIATE, so that a reader ne
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from outdial.clock import Clock
+from outdial.domain.errors import SettingsError
 from outdial.storage.types import Instant
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Translation = Mapping[str | None, str | None]
 
 CHANNEL: Final = "outdial"
 RETRIES: Final = 5
@@ -33,6 +38,12 @@ SQLITE_BUSY_SECONDS: Final = 10
 # process was stopped, or starved of the processor): the transaction left nothing behind.
 RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "25P03"})
 
+# The execution option by which an engine says in which schema of its Postgres database Outdial's tables are.
+SCHEMA_OPTION: Final = "outdial_schema"
+_SCHEMA_NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+# On connections of our own, what the host's have for `schema_translate_map`; others do not have it.
+_HOSTS_TRANSLATION: Final = "outdial_hosts_translation"
+
 BEGIN_POSTGRES: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
     f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s';"
@@ -41,15 +52,22 @@ BEGIN_POSTGRES: Final = (
 )
 
 
-def create_engine(url: str | sa.URL) -> sa.Engine:
-    """An engine for `url`. A plain `postgresql://` means psycopg 3."""
+def create_engine(url: str | sa.URL, schema: str | None = None) -> sa.Engine:
+    """An engine for `url`, with Outdial's tables in `schema` (None: the default one). A plain `postgresql://` means
+    psycopg 3.
+
+    Raises SettingsError for a schema that cannot be.
+    """
     parsed = sa.make_url(url)
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
+    if schema is not None:
+        check_schema_name(schema, parsed.get_backend_name())
     if parsed.get_backend_name() == "sqlite":
         return sa.create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS})
     return sa.create_engine(
         parsed,
+        execution_options={} if schema is None else {SCHEMA_OPTION: schema},
         pool_size=10,
         max_overflow=10,
         pool_pre_ping=True,
@@ -65,13 +83,81 @@ def create_engine(url: str | sa.URL) -> sa.Engine:
     )
 
 
+def check_schema_name(schema: str, backend: str) -> None:
+    """Raises SettingsError, in one sentence, for a schema that cannot be."""
+    if backend == "sqlite":
+        raise SettingsError(
+            f"OUTDIAL_DB_SCHEMA is {schema!r}, and SQLite has no schemas: leave it unset, or use Postgres."
+        )
+    if _SCHEMA_NAME.fullmatch(schema) is None:
+        raise SettingsError(
+            f"OUTDIAL_DB_SCHEMA is {schema!r}: write a name of small letters, digits and underscores, such as outdial."
+        )
+
+
+def schema_of(connection: sa.Connection | sa.Engine) -> str | None:
+    """The schema in which Outdial's tables are, as the engine's execution option `outdial_schema` says; None: the
+    default one. Raises SettingsError for one that cannot be.
+    """
+    schema: str | None = connection.get_execution_options().get(SCHEMA_OPTION)
+    if schema is not None:
+        check_schema_name(schema, connection.dialect.name)
+    return schema
+
+
+@contextmanager
+def outdials_tables(connection: sa.Connection) -> Iterator[sa.Connection]:
+    """Inside, statements on this connection, which may be a host's, find Outdial's tables; afterwards it is as it was."""
+    before = connection.get_execution_options().get("schema_translate_map")
+    with _translated(connection, _translation(before, schema_of(connection))):
+        yield connection
+
+
+@contextmanager
+def hosts_tables(connection: sa.Connection) -> Iterator[sa.Connection]:
+    """Inside, statements on this connection of ours find a host's tables, as on any connection of its engine."""
+    with _translated(connection, connection.get_execution_options().get(_HOSTS_TRANSLATION)):
+        yield connection
+
+
+@contextmanager
+def _translated(connection: sa.Connection, inside: Translation | None) -> Iterator[None]:
+    # Not by search_path: that would be the session's, and the host's statements would find our tables for theirs.
+    before = connection.get_execution_options().get("schema_translate_map")
+    if (inside or None) == (before or None):
+        yield
+        return
+    connection.execution_options(schema_translate_map=inside)
+    try:
+        yield
+    finally:
+        connection.execution_options(schema_translate_map=before)
+
+
+def _translation(others: Translation | None, schema: str | None) -> Translation:
+    """A map of its own each time, without what SQLAlchemy notes in it."""
+    translation: dict[str | None, str | None] = {
+        name: to for name, to in (others or {}).items() if name not in {None, "_none"}
+    }
+    if schema is not None:
+        translation[None] = schema
+    return translation
+
+
 class Database:
-    """Transactions on one engine. `engine` may be a host application's: its own sessions stay as they are."""
+    """Transactions on one engine. `engine` may be a host application's: its own sessions stay as they are.
+
+    Its execution option `outdial_schema` says in which schema our tables are.
+    """
 
     def __init__(self, engine: sa.Engine, clock: Clock) -> None:
         self.clock = clock
         self.dialect = engine.dialect.name
-        self.engine = engine.execution_options()
+        self.schema = schema_of(engine)
+        self._host = engine
+        hosts = engine.get_execution_options().get("schema_translate_map")
+        options = {"schema_translate_map": _translation(hosts, self.schema), _HOSTS_TRANSLATION: hosts}
+        self.engine = engine.execution_options(**options)
         self._listeners: list[Callable[[], None]] = []
         # SQLite lets one writer in at a time, and those who wait sleep and try again, unfairly: threads of one process
         # take turns here instead.
@@ -88,10 +174,10 @@ class Database:
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
         with self._turn, self.engine.connect() as connection:
-            connection.info.pop("outdial_woken", None)
+            _was_asked_to_wake(connection)
             with connection.begin():
                 yield connection
-            woken = connection.info.pop("outdial_woken", False)
+            woken = _was_asked_to_wake(connection)
         if woken:
             self.wake()
 
@@ -108,9 +194,32 @@ class Database:
         raise AssertionError("unreachable")
 
     def on_wake(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` (from any thread) when a transaction of this process woke the schedulers. Returns its end."""
+        """Call `listener` (from any thread) when a transaction of this process woke the schedulers. Returns its end.
+
+        On SQLite that is also a host's transaction on the same engine; on Postgres those notify by themselves.
+        """
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        ends: list[Callable[[], None]] = [lambda: self._listeners.remove(listener)]
+        if self.dialect == "sqlite":
+
+            def committed(connection: sa.Connection) -> None:
+                # Called just before the commit; whoever is woken waits for the writer's lock until it is done.
+                if not _is_ours(connection) and _was_asked_to_wake(connection):
+                    listener()
+
+            def rolled_back(connection: sa.Connection) -> None:
+                if not _is_ours(connection):
+                    _was_asked_to_wake(connection)
+
+            for name, heard in (("commit", committed), ("rollback", rolled_back)):
+                event.listen(self._host, name, heard)
+                ends.append(partial(event.remove, self._host, name, heard))
+
+        def end() -> None:
+            for one in ends:
+                one()
+
+        return end
 
     def wake(self) -> None:
         """Tell the schedulers of this process that there may be work."""
@@ -136,6 +245,15 @@ def wake_schedulers(connection: sa.Connection) -> None:
     connection.info["outdial_woken"] = True
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+
+
+def _is_ours(connection: sa.Connection) -> bool:
+    return _HOSTS_TRANSLATION in connection.get_execution_options()
+
+
+def _was_asked_to_wake(connection: sa.Connection) -> bool:
+    """Asked once for each time."""
+    return bool(connection.info.pop("outdial_woken", False))
 
 
 def _begin_postgres(connection: sa.Connection) -> None:

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from outdial.domain.errors import SchemaOutOfDate
-from outdial.storage.database import create_engine
+from outdial.storage.database import create_engine, outdials_tables, schema_of
 
 VERSION_TABLE: Final = "outdial_alembic_version"
 # Two programs that upgrade at once take turns; the number only has to be ours.
@@ -21,9 +21,11 @@ UPGRADE_LOCK: Final = 0x0D1A1
 LOCK_TIMEOUT: Final = "5s"
 
 
-def upgrade(url: str | sa.URL, revision: str = "head") -> None:
-    """Upgrade the schema; nothing happens where it is there already."""
-    engine = create_engine(url)
+def upgrade(url: str | sa.URL, revision: str = "head", *, schema: str | None = None) -> None:
+    """Bring the tables to the revision, in `schema` of a Postgres database (None: the default one), which is made if it
+    is not there; nothing happens where they are there already.
+    """
+    engine = create_engine(url, schema)
     try:
         with engine.connect() as connection:
             upgrade_connection(connection, revision)
@@ -32,15 +34,17 @@ def upgrade(url: str | sa.URL, revision: str = "head") -> None:
 
 
 def upgrade_connection(connection: sa.Connection, revision: str = "head") -> None:
-    """The same on a connection that is in no transaction."""
+    """The same on a connection that is in no transaction; its engine's option `outdial_schema` names the schema."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({UPGRADE_LOCK})")
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         connection.commit()
     try:
+        _make_schema(connection)
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        with outdials_tables(connection):
+            command.upgrade(config, revision)
         connection.commit()
     finally:
         connection.rollback()
@@ -52,7 +56,8 @@ def upgrade_connection(connection: sa.Connection, revision: str = "head") -> Non
 
 def current_revision(connection: sa.Connection) -> str | None:
     """The revision that the database is at; None where there is no schema."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    opts = {"version_table": VERSION_TABLE, "version_table_schema": schema_of(connection)}
+    context = MigrationContext.configure(connection, opts=opts)
     return context.get_current_revision()
 
 
@@ -67,7 +72,15 @@ def check(connection: sa.Connection) -> None:
     """Raises `SchemaOutOfDate` unless the database is at exactly the revision that this program needs."""
     found, expected = current_revision(connection), expected_revision()
     if found != expected:
-        raise SchemaOutOfDate(found, expected)
+        raise SchemaOutOfDate(found, expected, schema_of(connection))
+
+
+def _make_schema(connection: sa.Connection) -> None:
+    schema = schema_of(connection)
+    # Asked first, for CREATE SCHEMA IF NOT EXISTS needs the right to create one even where there is nothing to do.
+    if schema is not None and not sa.inspect(connection).has_schema(schema):
+        connection.execute(sa.schema.CreateSchema(schema))
+    connection.commit()
 
 
 def _config() -> Config:

@@ -101,7 +101,9 @@ def insert(
     *columns, _ = zip(*new, strict=True)
     columns.append(tuple(zone_ids))
     dialect = connection.dialect.name
-    is_staged = dialect == "postgresql" and len(new) >= STAGED_FROM
+    # A host's connection may have another driver, which copies in another way.
+    can_stage = connection.dialect.driver == "psycopg" and not connection.dialect.is_async
+    is_staged = can_stage and len(new) >= STAGED_FROM
     source, statement = _insert(dialect, is_staged)
     params: dict[str, Any] = {
         "campaign_id": campaign_id,

@@ -325,6 +325,8 @@ call_attempts = sa.Table(
     sa.Column("sip_code", sa.Integer),
     sa.Column("error_code", sa.Text),
     sa.Column("error_class", sa.Text),
+    # When the host that refused the call lets it be asked about again.
+    sa.Column("refused_until", Instant),
     sa.Column("provider_raw_status", sa.Text),
     sa.Column("cost", sa.Text),
     sa.Column("answers", Json),

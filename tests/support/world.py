@@ -68,9 +68,10 @@ class World:
     max_concurrent_calls: int = 100
     calls_per_second: float | None = None
     known: Definitions = field(default_factory=Definitions)
+    schema: str | None = None
 
     def __post_init__(self) -> None:
-        self.engine = create_engine(self.url)
+        self.engine = create_engine(self.url, self.schema)
         self.database = Database(self.engine, SystemClock())
         self.session_factory: sessionmaker[Session] = sessionmaker(self.engine)
         self.account_id = self.add_account("main")

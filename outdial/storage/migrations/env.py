@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import context
 
+from outdial.storage.database import schema_of
 from outdial.storage.migrate import VERSION_TABLE
 from outdial.storage.tables import metadata
 
@@ -14,6 +15,7 @@ context.configure(
     connection=connection,
     target_metadata=metadata,
     version_table=VERSION_TABLE,
+    version_table_schema=schema_of(connection),
     render_as_batch=connection.dialect.name == "sqlite",
     transaction_per_migration=True,
 )

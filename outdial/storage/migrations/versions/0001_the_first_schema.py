@@ -363,6 +363,7 @@ def upgrade() -> None:
         sa.Column("sip_code", sa.Integer(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_class", sa.Text(), nullable=True),
+        sa.Column("refused_until", Instant, nullable=True),
         sa.Column("provider_raw_status", sa.Text(), nullable=True),
         sa.Column("cost", sa.Text(), nullable=True),
         sa.Column("answers", Json, nullable=True),
@@ -381,7 +382,7 @@ def upgrade() -> None:
             name=op.f("ck_call_attempts_ending_known"),
         ),
         sa.CheckConstraint(
-            "error_class IN ('released', 'expired', 'unreachable', 'rate', 'number', 'caller', 'destination', 'account', 'request')",
+            "error_class IN ('released', 'expired', 'unreachable', 'rate', 'number', 'caller', 'destination', 'account', 'request', 'host')",
             name=op.f("ck_call_attempts_error_class_known"),
         ),
         sa.CheckConstraint(
