@@ -90,7 +90,7 @@ def test_a_time_that_came_after_the_claim_keeps_the_call_from_leaving(
     def answer(_: object) -> None:
         set_contact(world, second, **{name: datetime.now(UTC) + hours * HOUR})
 
-    world.set_account(calls_per_second=1)
+    world.set_account(calls_per_second=2)
     provider = RecordingProvider(answer)
     world.run_pass(provider)
     assert [request.to for request in provider.requests] == [number(1)]
