@@ -32,7 +32,7 @@ from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.record import Released
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
-from outdial.storage import accounts, deployment, migrate, workers
+from outdial.storage import accounts, deployment, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
@@ -222,8 +222,7 @@ class SchedulerService:
     def run(self) -> SchedulerRunResult:
         """Claim what may be called now, place the calls, record the answers.
 
-        Raises `NotFound` when the account is missing and `SchemaOutOfDate` when the database is at another revision;
-        provider failures are recorded and logged, not raised.
+        Raises `NotFound` when the account is missing; provider failures are recorded and logged, not raised.
         """
         try:
             asyncio.get_running_loop()
@@ -248,8 +247,6 @@ class SchedulerService:
 
     async def _pass(self) -> SchedulerRunResult:
         transactions = Transactions(self._database)
-        if self._worker_id is None:
-            await transactions.run(migrate.check)
         account = await transactions.run(the_account, self._settings.account)
         worker_id = await transactions.run(_begin_pass, self._worker_id)
         self._worker_id = worker_id
