@@ -313,7 +313,11 @@ def test_a_contact_that_the_provider_rejects_is_given_up_after_three_times() -> 
     assert states.index(ContactState.UNREACHABLE) + 1 == 3
 
 
-@pytest.mark.parametrize("error_class", sorted(set(ErrorClass) - {ErrorClass.REQUEST, ErrorClass.NUMBER}))
+# The contact's own faults, and a host that refused for good.
+COSTS_A_CONTACT = {ErrorClass.REQUEST, ErrorClass.NUMBER, ErrorClass.HOST}
+
+
+@pytest.mark.parametrize("error_class", sorted(set(ErrorClass) - COSTS_A_CONTACT))
 def test_what_is_wrong_with_the_account_or_a_country_never_costs_a_contact(error_class: str) -> None:
     rejected = [not_placed(ErrorClass(error_class), minutes) for minutes in range(20)]
     assert step_after(*rejected).state is ContactState.PENDING
