@@ -84,7 +84,6 @@ def _joining(
     return in_the_hosts_transaction
 
 
-@_joining
 def add_contacts(
     connection: sa.Connection,
     campaign: str,
@@ -102,10 +101,12 @@ def add_contacts(
     Raises NotFound, CampaignClosed, DuplicateContact if `on_duplicate` is that, and UserError for a contact that a
     file's row would be rejected for.
     """
+    # Before the tables change hands: what the host gives may read its own tables while it is gone through.
     listed = [(_columns(contact), _attributes(contact)) for contact in contacts]
-    return contact_lists.add_listed(
-        connection, campaign, listed, source=source, region=region, on_duplicate=on_duplicate
-    )
+    with outdials_tables(connection):
+        return contact_lists.add_listed(
+            connection, campaign, listed, source=source, region=region, on_duplicate=on_duplicate
+        )
 
 
 find_contacts = _joining(contact_lists.find_contacts)
@@ -167,7 +168,6 @@ def set_account(
     )
 
 
-@_joining
 def exclude(
     connection: sa.Connection,
     phone_numbers: Iterable[str],
@@ -184,7 +184,10 @@ def exclude(
     if expires_at is not None and expires_at.tzinfo is None:
         raise UserError(f"expires_at is {expires_at.isoformat()}: give an instant with a time zone.")
     terms = Terms(reason=reason, source=source, campaign=campaign, expires_at=expires_at)
-    return exclusions.add(connection, phone_numbers, terms)
+    # As with contacts: the host's own tables may be read on the way.
+    numbers = list(phone_numbers)
+    with outdials_tables(connection):
+        return exclusions.add(connection, numbers, terms)
 
 
 def _columns(contact: ContactToAdd) -> dict[str, str]:

@@ -3,6 +3,8 @@
 Its own tables and Outdial's are in one database. An appointment and the contact who is to be called come in with one
 transaction; before a call leaves the clinic is asked; and what came of it is written where it is settled.
 
+It reads DATABASE_URL, TELEPHONY_BASE_URL, TELEPHONY_API_KEY and TELEPHONY_WEBHOOK_SECRET.
+
     outdial db upgrade
     python examples/fastapi_host/clinic.py setup
     python examples/fastapi_host/clinic.py serve --port 8000
@@ -37,6 +39,7 @@ from outdial import (
     webhook_router,
 )
 
+SETTINGS = ("DATABASE_URL", "TELEPHONY_BASE_URL", "TELEPHONY_API_KEY", "TELEPHONY_WEBHOOK_SECRET")
 CAMPAIGN = {
     "format": 1,
     "name": "reminders",
@@ -205,6 +208,11 @@ def main() -> None:
     parser.add_argument("command", choices=["setup", "serve"])
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args()
+    missing = [name for name in SETTINGS if not os.environ.get(name)]
+    if missing:
+        parser.error(
+            f"the environment lacks {', '.join(missing)}: `outdial simulate-provider` says what to set for a try"
+        )
     if given.command == "setup":
         setup()
         return

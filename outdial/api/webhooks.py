@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from outdial.api.known_accounts import KnownAccounts
 from outdial.clock import Clock
 from outdial.domain.account import Account
-from outdial.domain.errors import OnSettledFailed, UserError
+from outdial.domain.errors import UserError
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
@@ -82,9 +82,6 @@ class Intake:
                 "a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__
             )
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
-        except OnSettledFailed:
-            # Logged where it was raised. Nothing of the event was kept, so the provider must bring it again.
-            return _refuse(503, "the event could not be taken in", retry_after=RETRY_AFTER_SECONDS)
 
     async def close(self) -> None:
         """Answer what waits, then let the threads go."""

@@ -36,12 +36,19 @@ def stop(
 
     Example: outdial stop --all --reason "wrong list"
     """
+    import sqlalchemy as sa
+
     from outdial.operations import stops
+    from outdial.storage import migrate
 
     scope = _scope(everything, account, campaign)
-    # Without the check of the schema: a stop is for the worst moment, and must be quick.
+    # The schema is checked only where it fails: a stop is for the worst moment, and works with a newer one too.
     with open_context(check_schema=False) as context:
-        done = context.run(stops.stop, scope, by=person(), reason=reason)
+        try:
+            done = context.run(stops.stop, scope, by=person(), reason=reason)
+        except sa.exc.DBAPIError:
+            context.run(migrate.check)
+            raise
         # A call whose last check came before our commit may still be leaving.
         context.clock.sleep(stops.SETTLE_SECONDS)
         for note in done.notes:

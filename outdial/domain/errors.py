@@ -9,7 +9,7 @@ The class says what the caller can do; the fields carry the facts; the message i
     │   ├── CampaignFileError
     │   ├── InvalidPhoneNumber      (domain/phone_numbers.py)
     │   └── SchemaOutOfDate
-    ├── OnSettledFailed             the host's `on_settled` raised; nothing of that attempt was written
+    ├── TransactionLost             the host's `on_settled` broke the transaction that it was called in
     ├── MissedMoment                a request could not leave in its moment; nothing was sent
     └── TelephonyProviderError      a provider's answer to "place this call" (what each means: domain/answers.py)
         ├── NotPlaced               nothing was placed; nothing is wrong with the contact
@@ -56,12 +56,8 @@ class CampaignFileError(UserError):
         super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
 
 
-class OnSettledFailed(OutdialError):
-    """The host's `on_settled` raised, which is the cause; what it was told of the attempt was not written."""
-
-    def __init__(self, attempt_id: int) -> None:
-        self.attempt_id = attempt_id
-        super().__init__(f"on_settled raised for the attempt {attempt_id}")
+class TransactionLost(OutdialError):
+    """The host's `on_settled` broke the transaction that it was called in: it is run again, without that call."""
 
 
 class SchemaOutOfDate(UserError):

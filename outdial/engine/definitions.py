@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
-from outdial.engine.on_settled import OnSettled
+from outdial.engine.on_settled import Host, OnSettled
 from outdial.storage import calling_zones, campaigns
 
 
@@ -20,7 +20,7 @@ class Definitions:
     """
 
     def __init__(self, on_settled: OnSettled | None = None) -> None:
-        self.on_settled = on_settled
+        self.host = None if on_settled is None else Host(on_settled)
         self._campaigns: dict[CampaignId, tuple[int, CampaignDefinition]] = {}
         self._zones: dict[CallingZoneId, CallingZone] = {}
 

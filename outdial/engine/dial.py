@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -28,6 +28,7 @@ from outdial.engine.reconcile import asking
 from outdial.engine.record import Answer, Dialed, Released, record
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
+from outdial.storage.database import may_pass
 from outdial.telephony.caller import Caller
 from outdial.telephony.protocol import OutboundCallRequest, OutboundCallResponse
 
@@ -44,6 +45,8 @@ TRIES_TO_LEAVE: Final = 10
 UNSENT_PATIENCE_SECONDS: Final = 5.0
 # A machine that does not reach the database cannot record: it must not go on piling up answers.
 UNRECORDED_LIMIT: Final = 5000
+# Not to be had by an attribute of the same name: the provider's side knows them as ours.
+OWN_IDS: Final = frozenset({"campaign_id", "contact_id", "call_id", "external_contact_id"})
 RECORD_PATIENCE_SECONDS: Final = 60.0
 RECORD_PAUSE_SECONDS: Final = 0.1
 RECORD_PAUSE_LIMIT_SECONDS: Final = 3.0
@@ -132,7 +135,14 @@ class Dialer:
             host = await self._questions.submit(_question(call, definition))
             if not host.allows:
                 return Released(why=host.reason, host=host)
-        return await self._check_and_send(call, definition, tolerance_seconds, host)
+        try:
+            return await self._check_and_send(call, definition, tolerance_seconds, host)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
+            # What comes of a request that left is an answer: so this one did not.
+            log.warning(
+                "a call could not be checked before it left: %s", type(error).__name__, extra=_names(call)
+            )
+            return Released(why="not_checked")
 
     async def _check_and_send(
         self,
@@ -226,12 +236,14 @@ class Dialer:
             try:
                 await self._transactions.run(record, dialed, self._known, self._ask_every)
                 return
-            except sa.exc.OperationalError as error:
-                if self._clock.monotonic() > give_up_at:
+            except sa.exc.SQLAlchemyError as error:
+                if not may_pass(error) or self._clock.monotonic() > give_up_at:
                     raise
                 if pause == RECORD_PAUSE_SECONDS:
                     log.warning(
-                        "%d answers wait for the database: %s", len(dialed), type(error.orig).__name__
+                        "%d answers wait for the database: %s",
+                        len(dialed),
+                        type(getattr(error, "orig", error)).__name__,
                     )
                 await self._clock.sleep_async(pause)
                 pause = min(pause * 2, RECORD_PAUSE_LIMIT_SECONDS)
@@ -272,7 +284,11 @@ def request_for(
     """What is asked of the provider for this call. The contact's attributes never replace our own ids."""
     contact = call.contact
     words = words_of(contact.attributes, contact.name, contact.external_contact_id)
-    own = {"campaign_id": str(call.campaign_id), "contact_id": str(contact.id), "call_id": call.call_id}
+    own: dict[str, Any] = {
+        "campaign_id": str(call.campaign_id),
+        "contact_id": str(contact.id),
+        "call_id": call.call_id,
+    }
     if contact.external_contact_id is not None:
         own["external_contact_id"] = contact.external_contact_id
     intro = definition.script.intro
@@ -284,7 +300,10 @@ def request_for(
         language=contact.language or definition.language,
         intro_script=None if intro is None else render(intro, words),
         questions=definition.script.questions,
-        metadata={**contact.attributes, **own},
+        metadata={
+            **{name: value for name, value in contact.attributes.items() if name not in OWN_IDS},
+            **own,
+        },
         not_after=call.not_after,
         ring_timeout_seconds=definition.call.ring_timeout_seconds,
         max_duration_seconds=definition.call.max_duration_seconds,

@@ -20,13 +20,12 @@ import sqlalchemy as sa
 
 from outdial.domain.attempt import CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
-from outdial.domain.errors import OnSettledFailed
-from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
-from outdial.domain.settle import Outcome
-from outdial.domain.settling import Settlement, settlement
+from outdial.domain.contact import Stage
+from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, ContactId
+from outdial.domain.settling import settlement
 from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
-from outdial.engine.on_settled import OnSettled, tell
+from outdial.engine.on_settled import tell
 from outdial.storage import attempts, buckets, call_events, contacts, exclusions
 from outdial.storage.attempts import Change, StoredAttempt
 from outdial.storage.call_events import ReceivedEvent
@@ -40,8 +39,6 @@ Step = Callable[[StoredAttempt, datetime], Progress]
 LATE_ADOPTION: Final = timedelta(minutes=10)
 ADOPTED_AT_ONCE: Final = 100
 NOBODY: Final[Mapping[AccountId, timedelta]] = {}
-# How long an attempt stays unsettled that the host's `on_settled` did not take.
-TELL_AGAIN: Final = timedelta(seconds=15)
 
 
 class Heard(StrEnum):
@@ -112,10 +109,9 @@ def apply(
             ask_every=ask_every.get(attempt.account_id),
         )
         pairs.append((attempt, Change(id=attempt.id, progress=progress, settlement=settled)))
-    if known.on_settled is None or not _to_tell(pairs):
-        _write(connection, pairs, definitions, known, at)
-    else:
-        _write_and_tell(connection, known.on_settled, pairs, definitions, known, at)
+    _write(connection, pairs, definitions, known, at)
+    if known.host is not None:
+        tell(connection, known.host, _to_tell(pairs), at)
     if any(change.progress.has_ended for _, change in pairs):
         wake_schedulers(connection)
 
@@ -124,14 +120,10 @@ def adopt_late(connection: sa.Connection, known: Definitions) -> None:
     """Apply events that came in the very instant in which we learned the provider's id of their call."""
     since = database_now(connection) - LATE_ADOPTION
     for account_id, owners in call_events.with_owner_now(connection, since, ADOPTED_AT_ONCE).items():
-        for provider_call_id, owner in sorted(owners.items(), key=lambda one: one[1]):
-            try:
-                with connection.begin_nested():
-                    adopted = call_events.adopt(connection, account_id, {provider_call_id: owner})
-                    apply(connection, {owner: [hear(event) for _, event in adopted]}, known)
-            except OnSettledFailed:
-                # Logged where it was raised; its events wait for the next round, and the others do not wait for them.
-                continue
+        steps: dict[AttemptId, list[Step]] = {}
+        for attempt_id, event in call_events.adopt(connection, account_id, owners):
+            steps.setdefault(attempt_id, []).append(hear(event))
+        apply(connection, steps, known)
 
 
 def settle_overdue(connection: sa.Connection, known: Definitions, limit: int) -> int:
@@ -162,71 +154,17 @@ def _write(
         if change.settlement.settled_at is not None
         and (attempt.settled_at is None or change.progress != attempt.progress)
     ]
-    _move_contacts(connection, {attempt.contact_id for attempt, _ in settled}, definitions, known)
+    due = _move_contacts(connection, {attempt.contact_id for attempt, _ in settled}, definitions, known)
     # After the contacts of these calls, which are locked in order: who waits for the number only if nobody has them.
     freed = {attempt.phone_number for attempt, change in settled if change.progress.has_ended}
-    buckets.add_due(connection, contacts.release_held(connection, freed, at))
+    # All buckets in one statement, which locks them in order.
+    buckets.add_due(connection, [*due, *contacts.release_held(connection, freed, at)])
 
 
-def _write_and_tell(
-    connection: sa.Connection,
-    on_settled: OnSettled,
-    pairs: Sequence[Pair],
-    definitions: Mapping[CampaignId, CampaignDefinition],
-    known: Definitions,
-    at: datetime,
-) -> None:
-    """All at once; if the host takes one of them not, one by one, so that no single attempt stands in the way of all.
-
-    Raises OnSettledFailed for a correction.
-    """
-
-    def try_to(some: Sequence[Pair]) -> None:
-        with connection.begin_nested():
-            _write(connection, some, definitions, known, at)
-            tell(connection, on_settled, _to_tell(some))
-
-    try:
-        try_to(pairs)
-        return
-    except OnSettledFailed as error:
-        if len(pairs) == 1:
-            _not_taken(connection, error, pairs[0], definitions, known, at)
-            return
-    for pair in pairs:
-        try:
-            try_to([pair])
-        except OnSettledFailed as error:
-            _not_taken(connection, error, pair, definitions, known, at)
-
-
-def _not_taken(
-    connection: sa.Connection,
-    error: OnSettledFailed,
-    pair: Pair,
-    definitions: Mapping[CampaignId, CampaignDefinition],
-    known: Definitions,
-    at: datetime,
-) -> None:
-    attempt, change = pair
-    names = {"call_id": attempt.call_id, "attempt_id": attempt.id}
-    if attempt.settled_at is not None:
-        log.error("on_settled raised; the correction is not written", exc_info=error.__cause__, extra=names)
-        raise error
-    log.error(
-        "on_settled raised; the attempt has ended, stays unsettled, and is tried again in %d s",
-        TELL_AGAIN.total_seconds(),
-        exc_info=error.__cause__,
-        extra=names,
-    )
-    waiting = replace(change, settlement=Settlement(settle_at=at + TELL_AGAIN))
-    _write(connection, [(attempt, waiting)], definitions, known, at)
-
-
-def _to_tell(pairs: Sequence[Pair]) -> dict[AttemptId, Outcome | None]:
-    """Which attempts the host hears of: those settled now, and with what they were settled before, those corrected."""
-    return {
-        attempt.id: attempt.outcome if attempt.settled_at is not None else None
+def _to_tell(pairs: Sequence[Pair]) -> list[AttemptId]:
+    """Which attempts the host hears of: those settled now, and those corrected."""
+    return [
+        attempt.id
         for attempt, change in pairs
         if change.settlement.settled_at is not None
         and (
@@ -235,7 +173,7 @@ def _to_tell(pairs: Sequence[Pair]) -> dict[AttemptId, Outcome | None]:
             # What comes of a call that came to life again is told when it has ended.
             or (change.progress.has_ended and change.progress.result != attempt.progress.result)
         )
-    }
+    ]
 
 
 def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dict[int, AttemptId]:
@@ -259,9 +197,10 @@ def _move_contacts(
     contact_ids: Collection[ContactId],
     definitions: Mapping[CampaignId, CampaignDefinition],
     known: Definitions,
-) -> None:
+) -> list[tuple[CampaignId, CallingZoneId, int, Stage, datetime]]:
+    """Where they stand now; returns whom it made due, and when."""
     if not contact_ids:
-        return
+        return []
     rows = contacts.lock(connection, contact_ids)
     histories = attempts.histories(connection, contact_ids)
     zones = known.of_zones(connection, {row.calling_zone_id for row in rows})
@@ -274,14 +213,11 @@ def _move_contacts(
             last = next((past for past in reversed(settled) if past.was_placed), settled[-1])
             steps[row.id] = (step, str(last.outcome), last.ended_at)
     contacts.write_steps(connection, steps)
-    buckets.add_due(
-        connection,
-        [
-            (row.campaign_id, row.calling_zone_id, row.priority, steps[row.id][0].stage, due_at)
-            for row in rows
-            if row.id in steps and (due_at := steps[row.id][0].next_attempt_at) is not None
-        ],
-    )
+    return [
+        (row.campaign_id, row.calling_zone_id, row.priority, steps[row.id][0].stage, due_at)
+        for row in rows
+        if row.id in steps and (due_at := steps[row.id][0].next_attempt_at) is not None
+    ]
 
 
 def _without_taken_ids(

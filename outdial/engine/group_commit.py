@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-import sqlalchemy as sa
+from outdial.storage.database import may_pass
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -54,7 +54,7 @@ class GroupCommit(Generic[Item, Answer]):
         try:
             answers = await self._write([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - it belongs to whoever submitted
-            if len(batch) == 1 or _concerns_all(error):
+            if len(batch) == 1 or may_pass(error):
                 for _, future in batch:
                     _fail(future, error)
                 return
@@ -65,11 +65,6 @@ class GroupCommit(Generic[Item, Answer]):
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
-
-
-def _concerns_all(error: Exception) -> bool:
-    """Whether the database is away, or too busy: then one by one would only take longer to fail."""
-    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
 
 
 def _fail(future: asyncio.Future[Answer], error: Exception) -> None:

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from outdial.domain.attempt import Progress
 from outdial.domain.campaign import CallOptions, CampaignDefinition
 from outdial.domain.doubt import Asked, Capabilities, Silence, conclude, conclude_unasked, exact
-from outdial.domain.errors import OnSettledFailed, TelephonyProviderError
+from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, adopt_late, apply, hear, settle_overdue
+from outdial.engine.on_settled import Host, tell_again
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
 from outdial.storage.attempts import OpenCall, StoredAttempt
@@ -30,6 +31,7 @@ from outdial.telephony.protocol import LookUp
 log = logging.getLogger("outdial.reconcile")
 
 SETTLED_AT_ONCE: Final = 500
+TOLD_AGAIN_AT_ONCE: Final = 50
 UNSENT_AT_ONCE: Final = 200
 # Few enough that a round over a provider that does not answer is over in some tens of seconds.
 LOOK_UPS_A_ROUND: Final = 40
@@ -45,6 +47,10 @@ async def tidy(transactions: Transactions, known: Definitions) -> None:
     suspects = await transactions.run(_take_dialing)
     await _apply_each(transactions, {one.id: _unasked for one in suspects}, known)
     await transactions.run(adopt_late, known)
+    if known.host is not None:
+        for _ in range(TOLD_AGAIN_AT_ONCE):
+            if not await transactions.run(_tell_again, known.host):
+                break
 
 
 async def look_up(transactions: Transactions, callers: Mapping[AccountId, Caller], known: Definitions) -> int:
@@ -105,6 +111,10 @@ def _silence(attempt: StoredAttempt, options: CallOptions) -> Silence:
     )
 
 
+def _tell_again(connection: sa.Connection, host: Host) -> bool:
+    return tell_again(connection, host, database_now(connection))
+
+
 def _take_dialing(connection: sa.Connection) -> list[OpenCall]:
     at = database_now(connection)
     return attempts.take_dialing(connection, at, at + UNSENT_AGAIN, UNSENT_AT_ONCE)
@@ -143,15 +153,12 @@ async def _apply_each(
         return
     try:
         await transactions.run(_apply, conclusions, known, ask_every)
-    except (sa.exc.IntegrityError, sa.exc.DataError, OnSettledFailed, ValueError, KeyError):
+    except (sa.exc.IntegrityError, sa.exc.DataError, ValueError, KeyError):
         for attempt_id, conclusion in conclusions.items():
             try:
                 await transactions.run(_apply, {attempt_id: conclusion}, known, ask_every)
             except (sa.exc.IntegrityError, sa.exc.DataError, ValueError, KeyError):
                 log.exception("attempt %s cannot be reconciled", attempt_id, extra={"attempt_id": attempt_id})
-            except OnSettledFailed:
-                # Logged where it was raised.
-                continue
 
 
 def _apply(

@@ -271,6 +271,9 @@ def _claim(
             raise NotCallable(f"No line came free for the test call in {PATIENCE.seconds} s ({reason}).")
         return None
     dial_at = max(slots.instants[0], moment.at)
+    until = trial.permit.until
+    if until is not None and until <= dial_at:
+        raise NotCallable("The campaign's window closed while the test call waited for a line.")
     new = NewAttempt(
         contact_id=trial.contact_id,
         campaign_id=trial.campaign_id,
@@ -281,7 +284,7 @@ def _claim(
         attempt_number=1,
         call_id=call_id,
         dial_at=dial_at,
-        not_after=dial_at + NOT_AFTER,
+        not_after=dial_at + NOT_AFTER if until is None else min(dial_at + NOT_AFTER, until),
         permit={**trial.permit.facts(moment.at), "is_test": True},
     )
     inserted = attempts.insert(connection, [new], claim_id=call_id, worker_id=worker_id, at=moment.at)

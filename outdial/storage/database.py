@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from outdial.clock import Clock
-from outdial.domain.errors import SettingsError
+from outdial.domain.errors import SettingsError, TransactionLost
 from outdial.storage.types import Instant
 
 P = ParamSpec("P")
@@ -37,6 +37,8 @@ SQLITE_BUSY_SECONDS: Final = 10
 # 40001 serialization failure, 40P01 deadlock, 55P03 lock not available, 25P03 idle in transaction for too long (this
 # process was stopped, or starved of the processor): the transaction left nothing behind.
 RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "25P03"})
+# 25006 read-only transaction: a standby, or a primary on its way down.
+PASSING_SQLSTATES: Final = frozenset({"25006", "25P03"})
 
 # The execution option by which an engine says in which schema of its Postgres database Outdial's tables are.
 SCHEMA_OPTION: Final = "outdial_schema"
@@ -187,7 +189,7 @@ class Database:
             try:
                 with self.begin() as connection:
                     return body(connection, *args, **kwargs)
-            except sa.exc.DBAPIError as error:
+            except (sa.exc.DBAPIError, TransactionLost) as error:
                 if not tries_left or not _left_nothing_behind(error):
                     raise
                 self.clock.sleep(0.02 * (RETRIES - tries_left))
@@ -276,6 +278,15 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _left_nothing_behind(error: sa.exc.DBAPIError) -> bool:
+def may_pass(error: BaseException) -> bool:
+    """Whether the database is away, too busy, or a standby for a moment: later, the same statement may succeed."""
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError):
+        return True
+    return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in PASSING_SQLSTATES
+
+
+def _left_nothing_behind(error: sa.exc.DBAPIError | TransactionLost) -> bool:
+    if isinstance(error, TransactionLost):
+        return True
     sqlstate = getattr(error.orig, "sqlstate", None)
     return sqlstate in RETRIED_SQLSTATES or "database is locked" in str(error.orig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ class SettledAttempt:
     """An attempt whose outcome is final, and where that leaves its contact. Instants are aware UTC.
 
     `outcome` `not_placed`: nobody was called and no attempt of the contact's budget is spent. `next_attempt_at`: when
-    the contact is due again; None once `contact_state` is final. `is_correction`: the attempt was settled before, as
+    the contact is due again; None once `contact_state` is final. `is_correction`: the attempt was told before, as
     `previous_outcome`, and what came to light since is told now. `answers` are as the provider gave them.
     """
 
@@ -50,10 +50,6 @@ class SettledAttempt:
     next_attempt_at: datetime | None
     is_correction: bool = False
     previous_outcome: Outcome | None = None
-
-    def corrected(self, previous: Outcome) -> SettledAttempt:
-        """The same, told a second time."""
-        return replace(self, is_correction=True, previous_outcome=previous)
 
 
 def load(connection: sa.Connection, ids: Collection[AttemptId]) -> list[SettledAttempt]:
@@ -84,6 +80,7 @@ def load(connection: sa.Connection, ids: Collection[AttemptId]) -> list[SettledA
             contact.state.label("contact_state"),
             contact.final_reason.label("contact_final_reason"),
             contact.next_attempt_at,
+            attempt.told_outcome,
         )
         .join(contacts, contact.id == attempt.contact_id)
         .join(campaigns, campaigns.c.id == attempt.campaign_id)
@@ -95,8 +92,12 @@ def load(connection: sa.Connection, ids: Collection[AttemptId]) -> list[SettledA
 
 def _settled(row: sa.RowMapping) -> SettledAttempt:
     ending, answered_by = row["ending"], row["answered_by"]
+    columns = dict(row)
+    told = columns.pop("told_outcome")
     known: dict[str, Any] = {
-        **row,
+        **columns,
+        "is_correction": told is not None,
+        "previous_outcome": None if told is None else Outcome(told),
         "outcome": Outcome(row["outcome"]),
         "ending": None if ending is None else Ending(ending),
         "answered_by": None if answered_by is None else AnsweredBy(answered_by),

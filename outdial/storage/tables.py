@@ -312,6 +312,9 @@ call_attempts = sa.Table(
     sa.Column("settled_at", Instant),
     # When the outcome becomes final without a result, and when to ask the provider about an open call.
     sa.Column("settle_at", Instant),
+    # What the host of this process was last told of it, and when it is told again because it did not take it.
+    sa.Column("told_outcome", sa.Text),
+    sa.Column("tell_at", Instant),
     sa.Column("look_up_at", Instant),
     sa.Column("ending", sa.Text),
     sa.Column("ending_source", sa.SmallInteger),
@@ -367,6 +370,12 @@ call_attempts = sa.Table(
         "settle_at",
         postgresql_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
         sqlite_where=sa.text("ended_at IS NOT NULL AND settled_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_call_attempts_tell_at",
+        "tell_at",
+        postgresql_where=sa.text("tell_at IS NOT NULL"),
+        sqlite_where=sa.text("tell_at IS NOT NULL"),
     ),
     sa.Index(
         "ix_call_attempts_look_up_at",

@@ -194,3 +194,18 @@ def test_schedulers_hear_of_it_when_the_host_commits_and_not_before(world: World
             return too_early, for_nothing, woken.is_set()
 
     assert asyncio.run(watch()) == (False, False, True)
+
+
+def test_what_is_given_may_be_read_from_the_hosts_own_tables_on_the_way(world: World) -> None:
+    world.add_campaign()
+    with world.session_factory.begin() as session:
+        session.execute(sa.insert(NOTES), [{"text": number(1)}, {"text": number(2)}])
+        connection = session.connection()
+
+        def read() -> Iterator[str]:
+            for at in (number(1), number(2)):
+                yield from connection.execute(sa.select(NOTES.c.text).where(NOTES.c.text == at)).scalars()
+
+        people = (ContactToAdd(phone_number=one) for one in read())
+        assert embedding.add_contacts(connection, "survey", people, source="notes").pending == 2
+        assert embedding.exclude(connection, read(), reason="asked", source="notes").contacts == 2

@@ -19,7 +19,7 @@ from outdial.engine.claim import Claimed, ClaimSettings, claim
 from outdial.engine.record import Dialed, Released, record
 from outdial.storage import accounts, attempts, deployment, exclusions, workers
 from outdial.storage.database import database_now
-from outdial.storage.tables import contacts
+from outdial.storage.tables import campaigns, contacts
 from outdial.telephony.protocol import OutboundCallRequest
 from tests.support.world import RecordingProvider, World, number
 
@@ -274,3 +274,29 @@ def test_no_call_leaves_at_a_slot_after_the_end_of_its_permit(world: World) -> N
     provider = RecordingProvider()
     result = world.run_pass(provider)
     assert (len(provider.requests), len(result.scheduled)) == (0, 1)
+
+
+def test_a_campaign_that_was_changed_since_the_claim_is_permitted_anew(call: ClaimedCall) -> None:
+    with call.world.engine.begin() as connection:
+        connection.execute(sa.update(campaigns).values(revision=campaigns.c.revision + 1))
+    assert not call.may_leave()
+    assert not call.was_sent
+    call.give_back()
+    assert call.world.contact(call.contact)["attempts_count"] == 0
+
+
+def test_a_check_that_fails_is_a_call_that_did_not_leave(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_contacts(world.add_campaign(), [number(1)])
+
+    def away(*_: object, **__: object) -> None:
+        raise sa.exc.TimeoutError("no connection is free")
+
+    monkeypatch.setattr(attempts, "last_check", away)
+    provider = RecordingProvider()
+    world.run_pass(provider)
+    assert not provider.requests
+    (attempt,) = world.attempts()
+    assert (attempt["ending"], attempt["error_code"]) == ("not_placed", "not_checked")
+    assert world.contacts_in(ContactState.PENDING) == 1

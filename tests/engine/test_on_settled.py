@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -11,12 +13,14 @@ from outdial import SchedulerService, SchedulerSettings, SettledAttempt
 from outdial.domain.attempt import Ending, EventKind, Source
 from outdial.domain.campaign import CallOptions
 from outdial.domain.contact import ContactState
-from outdial.domain.errors import NumberRejected, OnSettledFailed
+from outdial.domain.errors import NumberRejected
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
+from outdial.engine import on_settled
 from outdial.engine.definitions import Definitions
-from outdial.engine.events import TELL_AGAIN, apply, settle_overdue
-from outdial.storage.tables import call_attempts
+from outdial.engine.events import apply, settle_overdue
+from outdial.storage.database import database_now
+from outdial.storage.tables import call_attempts, exclusion_list_entries
 from tests.support.world import RecordingProvider, World, event, number, refusing
 
 BOOK = sa.Table(
@@ -115,17 +119,33 @@ def test_late_truth_is_told_again_and_marked(world: World, host: Host) -> None:
     assert host.book() == [(call_id, "no_result", False), (call_id, "completed", True)]
 
 
-def test_where_it_raises_the_line_is_free_but_nothing_is_settled(
+def tell_again(world: World) -> bool:
+    host = world.known.host
+    assert host is not None
+    return world.database.run(
+        lambda connection: on_settled.tell_again(connection, host, database_now(connection))
+    )
+
+
+def pass_time(world: World) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.update(call_attempts).where(call_attempts.c.tell_at.is_not(None)).values(tell_at=past)
+        )
+
+
+def test_where_it_raises_all_is_settled_and_only_that_call_is_still_to_be_told(
     world: World, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other, third = call(world, 3)
     host.stumbles_over = {number(1)}
     world.hear(*(event(EventKind.ENDED, call_id, ending=Ending.BUSY) for call_id in (one, other, third)))
     rows = {row["call_id"]: row for row in world.attempts()}
-    assert [rows[call_id]["settled_at"] is not None for call_id in (one, other, third)] == [True, False, True]
-    assert rows[other]["ended_at"] is not None
+    assert all(row["settled_at"] is not None for row in rows.values())
+    assert [rows[call_id]["tell_at"] is not None for call_id in (one, other, third)] == [False, True, False]
     assert sorted(call_id for call_id, _, _ in host.book()) == sorted([one, third])
-    assert world.contacts_in(ContactState.IN_PROGRESS) == 1
+    assert world.contacts_in(ContactState.PENDING) == 3
     assert len([line for line in caplog.records if "on_settled raised" in line.getMessage()]) == 1
 
 
@@ -133,32 +153,82 @@ def test_what_it_did_not_take_is_told_again_until_it_does(world: World, host: Ho
     (call_id,) = call(world)
     host.stumbles_over = {number(0)}
     world.hear(event(EventKind.ENDED, call_id, ending=Ending.BUSY))
-    assert world.database.run(settle_overdue, world.known, 10) == 0, "not at once"
+    assert not tell_again(world), "not at once"
     for _ in range(2):
-        world.shift_attempts(TELL_AGAIN.total_seconds() + 1)
-        assert world.database.run(settle_overdue, world.known, 10) == 1
+        pass_time(world)
+        assert tell_again(world)
         assert host.book() == []
     host.stumbles_over = set()
-    world.shift_attempts(TELL_AGAIN.total_seconds() + 1)
-    world.database.run(settle_overdue, world.known, 10)
+    pass_time(world)
+    assert tell_again(world)
     assert host.book() == [(call_id, "busy", False)]
-    assert world.contacts_in(ContactState.PENDING) == 1
+    pass_time(world)
+    assert not tell_again(world)
 
 
-def test_a_correction_that_it_does_not_take_is_not_written_and_may_come_again(
-    world: World, host: Host
-) -> None:
+def test_a_correction_that_it_does_not_take_stands_and_is_told_later(world: World, host: Host) -> None:
     (call_id,) = call(world, call=CallOptions(result_timeout_seconds=0))
     world.hear(event(EventKind.ENDED, call_id, ending=Ending.ANSWERED))
     host.stumbles_over = {number(0)}
-    late = event(EventKind.RESULT, call_id, result="completed")
-    with pytest.raises(OnSettledFailed):
-        world.hear(late)
-    assert world.attempts()[0]["outcome"] == Outcome.NO_RESULT
+    world.hear(event(EventKind.RESULT, call_id, result="refused", opt_out=True))
+    assert world.attempts()[0]["outcome"] == Outcome.REFUSED
+    with world.engine.begin() as connection:
+        (excluded,) = connection.execute(sa.select(exclusion_list_entries.c.phone_number)).scalars()
+    assert excluded == number(0), "an opt-out is kept, whatever the host makes of it"
     host.stumbles_over = set()
-    world.hear(late)
-    assert world.attempts()[0]["outcome"] == Outcome.COMPLETED
-    assert [corrected for _, _, corrected in host.book()] == [False, True]
+    pass_time(world)
+    assert tell_again(world)
+    assert host.book() == [(call_id, "no_result", False), (call_id, "refused", True)]
+
+
+class Careless:
+    """A host that does to the transaction what it must not, for one number."""
+
+    def __init__(self, world: World, misdeed: Callable[[sa.Connection], None]) -> None:
+        self.misdeed = misdeed
+        self.told: list[str] = []
+        world.known = Definitions(self)
+
+    def __call__(self, connection: sa.Connection, attempt: SettledAttempt) -> None:
+        if attempt.phone_number == number(1):
+            self.misdeed(connection)
+        self.told.append(attempt.phone_number)
+
+
+def swallow(connection: sa.Connection) -> None:
+    with suppress(sa.exc.SQLAlchemyError):
+        connection.exec_driver_sql("SELECT * FROM nowhere_at_all")
+
+
+def roll_back(connection: sa.Connection) -> None:
+    connection.rollback()
+
+
+def commit(connection: sa.Connection) -> None:
+    connection.commit()
+
+
+def lose_the_session(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        with suppress(sa.exc.SQLAlchemyError):
+            connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+    else:
+        connection.rollback()
+
+
+@pytest.mark.parametrize("misdeed", [swallow, roll_back, commit, lose_the_session])
+def test_whatever_it_does_to_the_transaction_all_calls_are_settled(
+    world: World, misdeed: Callable[[sa.Connection], None]
+) -> None:
+    host = Careless(world, misdeed)
+    calls = call(world, 3)
+    world.hear(*(event(EventKind.ENDED, call_id, ending=Ending.BUSY) for call_id in calls))
+    assert all(row["settled_at"] is not None for row in world.attempts())
+    while tell_again(world):
+        pass
+    assert {number(0), number(2)} <= set(host.told)
+    assert world.contacts_in(ContactState.PENDING) == 3
+    assert world.database.run(settle_overdue, world.known, 10) == 0
 
 
 def test_it_finds_its_own_rows_as_they_will_be(world: World) -> None:

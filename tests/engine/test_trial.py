@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -275,3 +276,22 @@ def test_giving_up_leaves_a_call_that_is_under_way(world: World) -> None:
     done = try_out(world)
     world.database.run(test_calls.give_up, done.call.contact.id)
     assert world.contact(done.call.contact.id)["state"] == ContactState.IN_PROGRESS
+
+
+def test_a_window_that_closes_while_it_waits_for_a_line_stops_a_test_call(world: World) -> None:
+    world.add_campaign()
+    trial = line_up(world)
+    soon = world.database.run(database_now) - timedelta(seconds=1)
+    provider = RecordingProvider()
+    with pytest.raises(NotCallable, match="window closed"):
+        call(world, replace(trial, permit=replace(trial.permit, until=soon)), provider)
+    assert not provider.requests
+
+
+def test_a_campaign_that_is_canceled_while_it_waits_stops_a_test_call(world: World) -> None:
+    campaign = world.add_campaign()
+    trial = line_up(world)
+    world.set_status(campaign, CampaignStatus.CANCELED)
+    provider = RecordingProvider()
+    assert isinstance(call(world, trial, provider).answer, Released)
+    assert not provider.requests

@@ -39,6 +39,7 @@ from outdial.telephony.adapters.twilio_tables import (
     ANSWERED_BY,
     ERROR_OF_CODE,
     ERROR_OF_STATUS,
+    ERROR_WITHOUT_CODE,
     KIND_OF_STATUS,
     UNAVAILABLE,
     WRONG_CALL_STATE,
@@ -177,9 +178,11 @@ class TwilioAdapter:
             listed = _Calls.model_validate_json(response.body)
         except ValidationError as error:
             raise InDoubt("the look-up's answer is not Twilio's", http_status=response.status) from error
+        alike = [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
         if listed.next_page_uri is not None:
-            raise InDoubt("the list of calls goes on", http_status=response.status)
-        return [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
+            # It may be on a later page: nothing here can be told to be ours, and nothing proves that there is none.
+            return ()
+        return alike
 
     def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         form = self._verified(request)
@@ -381,8 +384,10 @@ def _refusal(response: HttpResponse) -> TelephonyProviderError:
     code, detail = _error_of(response.body)
     shown = None if code is None else str(code)
     kind: type[TelephonyProviderError] = InDoubt
-    if 400 <= response.status < 500:
-        kind = ERROR_OF_CODE.get(code or 0) or ERROR_OF_STATUS.get(response.status, CallRejected)
+    if code is not None and 400 <= response.status < 500:
+        kind = ERROR_OF_CODE.get(code) or ERROR_OF_STATUS.get(response.status, CallRejected)
+    elif response.status in ERROR_WITHOUT_CODE:
+        kind = ERROR_WITHOUT_CODE[response.status]
     elif response.status == 503 and code == UNAVAILABLE:
         kind = RateLimited
     if issubclass(kind, RateLimited):

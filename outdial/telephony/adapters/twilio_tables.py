@@ -63,6 +63,12 @@ ERROR_OF_STATUS: Final[Mapping[int, type[TelephonyProviderError]]] = {
     404: AccountRejected,
     429: RateLimited,
 }
+# Without a code of Twilio's it may be a proxy that speaks, which had passed the request on: in doubt, but for these.
+ERROR_WITHOUT_CODE: Final[Mapping[int, type[TelephonyProviderError]]] = {
+    401: AccountRejected,
+    403: AccountRejected,
+    429: RateLimited,
+}
 # Documented as not processed and safe to repeat. Without this code a 503 may be a proxy's that had passed the POST on.
 UNAVAILABLE: Final = 20503
 WRONG_CALL_STATE: Final = 21220

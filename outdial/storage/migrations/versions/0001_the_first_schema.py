@@ -350,6 +350,8 @@ def upgrade() -> None:
         sa.Column("ended_at", Instant, nullable=True),
         sa.Column("settled_at", Instant, nullable=True),
         sa.Column("settle_at", Instant, nullable=True),
+        sa.Column("told_outcome", sa.Text(), nullable=True),
+        sa.Column("tell_at", Instant, nullable=True),
         sa.Column("look_up_at", Instant, nullable=True),
         sa.Column("ending", sa.Text(), nullable=True),
         sa.Column("ending_source", sa.SmallInteger(), nullable=True),
@@ -432,6 +434,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("ended_at IS NULL"),
         sqlite_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index(
+        "ix_call_attempts_tell_at",
+        "call_attempts",
+        ["tell_at"],
+        unique=False,
+        postgresql_where=sa.text("tell_at IS NOT NULL"),
+        sqlite_where=sa.text("tell_at IS NOT NULL"),
     )
     op.create_index(
         "ix_call_attempts_unsettled",
