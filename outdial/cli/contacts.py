@@ -87,6 +87,8 @@ def import_(
         )
     counts = done.counts
     report.print(_summary(done), counts.rejected, notes=done.notes, as_json=as_json)
+    if not counts.rows:
+        warn(f"note: {file.name} has the names of its columns and nobody under them.")
     if region is None and any(one.reason.startswith(NO_COUNTRY_CODE) for one in report.first_rejections):
         warn(
             "note: numbers without a country code can be read as those of one country: --region IT, for example."

@@ -113,7 +113,9 @@ def _table(value: Any) -> Any:
 
 def _tables(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise WrongValue("must be a list of tables")
+        raise WrongValue(
+            "must be a list of tables: put each under its name in double brackets, such as [[windows]]"
+        )
     return value
 
 

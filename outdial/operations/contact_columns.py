@@ -29,6 +29,8 @@ COLUMNS: Final = (
     "call_before",
 )
 REQUIRED: Final = "phone_number"
+# No name of a column.
+NUMBER: Final = re.compile(r"\+?[\d ()./-]{7,}", re.ASCII)
 
 # As they are written once spaces, dashes and dots have become underscores, in lower case.
 ALIASES: Final[Mapping[str, Sequence[str]]] = {
@@ -129,6 +131,11 @@ def _places(names: Sequence[str], given: Mapping[str, str], file_name: str) -> d
             if found is not None:
                 places[column] = found
     if REQUIRED not in places:
+        if any(NUMBER.fullmatch(name.strip()) for name in names):
+            raise UnreadableFile(
+                file_name,
+                f"begins with a person and not with the names of its columns: put a line above, such as {REQUIRED}",
+            )
         raise UnreadableFile(
             file_name,
             f"has no column {REQUIRED}: name it so in the first line, or say which it is with "

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 DELIMITERS: Final = (",", ";", "\t")
 # In characters. A quotation mark that nobody closes swallows what follows up to here.
 LONGEST_ROW: Final = 128 * 1024
-# A NUL byte or two are a damaged row; with more than this share of them, the first bytes are no text at all.
+# A control character or two are a damaged row; with more than this share of them, the first bytes are no text at all.
 LOOKED_AT_BYTES: Final = 4096
-NULS_IN_TEXT: Final = 0.05
+CONTROLS_IN_TEXT: Final = 0.05
+CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\f\r"))
 
 # What people pick by mistake, by its first bytes, and what to do about it.
 OTHER_FORMATS: Final[Mapping[bytes, str]] = {
@@ -131,8 +132,13 @@ class DelimitedFile:
 
     def _refuse_what_is_no_text(self, beginning: bytes) -> None:
         looked_at = beginning[:LOOKED_AT_BYTES]
-        if self.encoding is not UTF_16 and looked_at.count(0) > NULS_IN_TEXT * len(looked_at):
+        if self.encoding is not UTF_16 and _controls(looked_at) > CONTROLS_IN_TEXT * len(looked_at):
             raise UnreadableFile(self.name, "is no text: save the list as CSV (UTF-8) and import that")
+
+
+def _controls(block: bytes) -> int:
+    """How many bytes are control characters, which text has none of but tabs and ends of lines."""
+    return len(block) - len(block.translate(None, CONTROLS))
 
 
 @contextmanager
