@@ -23,10 +23,10 @@ demo: $(RUNTIME) ## two campaigns dialed to their end against a simulated provid
 	@$(VENV_PYTHON) -m outdial demo $(ARGS)
 
 test: $(DEV) ## all tests, on SQLite and on a Postgres that they bring along
-	$(VENV_PYTHON) -m pytest -n $(WORKERS) $(ARGS)
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 coverage: $(DEV) ## all tests, and which lines they never reached
-	$(VENV_PYTHON) -m pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html $(ARGS)
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-report=html $(ARGS)
 
 lint: $(DEV) ## format, traps, types, and the direction of imports
 	$(VENV_PYTHON) -m ruff format --check .

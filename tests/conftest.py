@@ -4,7 +4,9 @@ One Postgres serves the whole run, shared by its workers: that of OUTDIAL_TEST_D
 """
 
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from tests.support.databases import PostgresServer, copy_of_migrated_sqlite, sql
 from tests.support.postgres_process import PostgresProcess, start_postgres
 from tests.support.processes import Processes
 from tests.support.run_folder import RunFolder
+
+# Started in the background by a shell, this process ignores the interrupt, and so would all whom it starts.
+with suppress(ValueError):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RUN_FOLDER = pytest.StashKey[RunFolder]()
 SERVER_URL_VARIABLE = "OUTDIAL_TEST_DATABASE_URL"

@@ -29,6 +29,8 @@ LONGEST_ROW: Final = 128 * 1024
 # A control character or two are a damaged row; with more than this share of them, the first bytes are no text at all.
 LOOKED_AT_BYTES: Final = 4096
 CONTROLS_IN_TEXT: Final = 0.05
+# In a short file, a few bad rows are a large share.
+DAMAGE: Final = 64
 CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\f\r"))
 
 # What people pick by mistake, by its first bytes, and what to do about it.
@@ -132,7 +134,9 @@ class DelimitedFile:
 
     def _refuse_what_is_no_text(self, beginning: bytes) -> None:
         looked_at = beginning[:LOOKED_AT_BYTES]
-        if self.encoding is not UTF_16 and _controls(looked_at) > CONTROLS_IN_TEXT * len(looked_at):
+        most = CONTROLS_IN_TEXT * len(looked_at)
+        is_binary = looked_at.count(0) > most or _controls(looked_at) > max(most, DAMAGE)
+        if self.encoding is not UTF_16 and is_binary:
             raise UnreadableFile(self.name, "is no text: save the list as CSV (UTF-8) and import that")
 
 
