@@ -19,7 +19,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo 'ARGS="…" is passed on, as in: make test ARGS="-k retry"'
 
-demo: $(RUNTIME) ## two campaigns dialed to their end against a simulated provider, in under a minute
+demo: $(RUNTIME) ## two campaigns dialed to their end against a simulated provider, in about a minute
 	@$(VENV_PYTHON) -m outdial demo $(ARGS)
 
 test: $(DEV) ## all tests, on SQLite and on a Postgres that they bring along
