@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from outdial.domain.errors import TransactionLost
 from outdial.domain.ids import AttemptId
 from outdial.domain.settle import Outcome
-from outdial.storage import attempts, settled
+from outdial.storage import settled
 from outdial.storage.database import hosts_tables
 from outdial.storage.settled import SettledAttempt
 
@@ -44,7 +44,7 @@ def tell(connection: sa.Connection, host: Host, ids: Collection[AttemptId], at: 
     transaction as a whole; in the next one, that attempt is left for later.
     """
     # First, so that nobody is forgotten if the host commits what is not its own.
-    attempts.tell_at(connection, ids, at)
+    settled.tell_at(connection, ids, at)
     told: dict[AttemptId, Outcome] = {}
     later: list[AttemptId] = []
     for attempt in settled.load(connection, ids):
@@ -68,13 +68,13 @@ def tell(connection: sa.Connection, host: Host, ids: Collection[AttemptId], at: 
         if connection.invalidated or not connection.in_transaction():
             host.set_aside.add(attempt.attempt_id)
             raise TransactionLost("on_settled ended the transaction, or was silent until the database did")
-    attempts.note_told(connection, told)
-    attempts.tell_at(connection, later, at + TELL_AGAIN)
+    settled.note_told(connection, told)
+    settled.tell_at(connection, later, at + TELL_AGAIN)
 
 
 def tell_again(connection: sa.Connection, host: Host, at: datetime) -> bool:
     """Tell the attempt whose time it is, in a transaction of its own. Returns whether there was one."""
-    attempt_id = attempts.next_to_tell(connection, at)
+    attempt_id = settled.next_to_tell(connection, at)
     if attempt_id is not None:
         tell(connection, host, [attempt_id], at)
         # Told or put off in this transaction: the next time it is tried for real again.

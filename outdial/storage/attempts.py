@@ -311,34 +311,6 @@ def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[A
     return [AttemptId(attempt_id) for attempt_id in connection.execute(query).scalars()]
 
 
-def note_told(connection: sa.Connection, outcomes: Mapping[AttemptId, Outcome]) -> None:
-    """The host has taken these attempts, with these outcomes."""
-    for outcome in set(outcomes.values()):
-        ids = [attempt_id for attempt_id, one in outcomes.items() if one is outcome]
-        connection.execute(
-            sa.update(attempts).where(attempts.c.id.in_(ids)).values(told_outcome=str(outcome), tell_at=None)
-        )
-
-
-def tell_at(connection: sa.Connection, ids: Collection[AttemptId], at: datetime) -> None:
-    """The host is told of these attempts again, then."""
-    if ids:
-        connection.execute(sa.update(attempts).where(attempts.c.id.in_(tuple(ids))).values(tell_at=at))
-
-
-def next_to_tell(connection: sa.Connection, at: datetime) -> AttemptId | None:
-    """An attempt that the host has still to be told of, locked; others tell other ones."""
-    query = (
-        sa.select(attempts.c.id)
-        .where(attempts.c.tell_at.is_not(None), attempts.c.tell_at <= at)
-        .order_by(attempts.c.tell_at, attempts.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    found = connection.execute(query).scalar_one_or_none()
-    return None if found is None else AttemptId(found)
-
-
 def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[OpenCall]:
     """Attempts that are overdue while still dialing; `look_up_at` is pushed to `again_at`: others leave them to us."""
     return _take(connection, attempts.c.state == AttemptState.DIALING, at, again_at, limit)

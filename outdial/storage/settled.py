@@ -90,6 +90,38 @@ def load(connection: sa.Connection, ids: Collection[AttemptId]) -> list[SettledA
     return [_settled(row) for row in connection.execute(query).mappings()]
 
 
+def note_told(connection: sa.Connection, outcomes: Mapping[AttemptId, Outcome]) -> None:
+    """The host has taken these attempts, with these outcomes."""
+    for outcome in set(outcomes.values()):
+        ids = [attempt_id for attempt_id, one in outcomes.items() if one is outcome]
+        connection.execute(
+            sa.update(call_attempts)
+            .where(call_attempts.c.id.in_(ids))
+            .values(told_outcome=str(outcome), tell_at=None)
+        )
+
+
+def tell_at(connection: sa.Connection, ids: Collection[AttemptId], at: datetime) -> None:
+    """The host is told of these attempts again, then."""
+    if ids:
+        connection.execute(
+            sa.update(call_attempts).where(call_attempts.c.id.in_(tuple(ids))).values(tell_at=at)
+        )
+
+
+def next_to_tell(connection: sa.Connection, at: datetime) -> AttemptId | None:
+    """An attempt that the host has still to be told of, locked; others tell other ones."""
+    query = (
+        sa.select(call_attempts.c.id)
+        .where(call_attempts.c.tell_at.is_not(None), call_attempts.c.tell_at <= at)
+        .order_by(call_attempts.c.tell_at, call_attempts.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(query).scalar_one_or_none()
+    return None if found is None else AttemptId(found)
+
+
 def _settled(row: sa.RowMapping) -> SettledAttempt:
     ending, answered_by = row["ending"], row["answered_by"]
     columns = dict(row)
