@@ -54,7 +54,7 @@ class Intake:
         url_of: Callable[[Account], str | None],
         on_settled: OnSettled | None = None,
     ) -> None:
-        # One writer: a second would only wait for the first one's row locks.
+        # One for the writer, since a second would only wait for the first one's row locks, and one for accounts.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
         self._transactions = Transactions(database, self._threads)
         self._reader_for = reader_for

@@ -92,11 +92,11 @@ def hangup(call: Call, reason: Reason) -> None:
     """
     from outdial.cli.hanging_up import hang_up_now
     from outdial.operations.calls import find_call
-    from outdial.storage import attempts
+    from outdial.storage import lines
 
     with open_context() as context:
         attempt_id = context.run(find_call, call)
-        found = context.run(attempts.open_calls, attempt_id=attempt_id)
+        found = context.run(lines.open_calls, attempt_id=attempt_id)
         if not found:
             say(f"Call {call} has ended already.")
             return
@@ -104,7 +104,7 @@ def hangup(call: Call, reason: Reason) -> None:
             say(f"Call {call} was not sent yet: `outdial calls end {call} --reason …` keeps it from leaving.")
             raise typer.Exit(1)
         is_done = hang_up_now(
-            context, lambda c: attempts.open_calls(c, attempt_id=attempt_id), by=person(), reason=reason
+            context, lambda c: lines.open_calls(c, attempt_id=attempt_id), by=person(), reason=reason
         )
     if not is_done:
         raise typer.Exit(1)

@@ -19,7 +19,7 @@ from outdial.domain.attempt import (
 from outdial.domain.ids import AttemptId
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import apply
-from outdial.storage import attempts
+from outdial.storage import lines
 from outdial.storage.attempts import StoredAttempt
 
 
@@ -36,7 +36,7 @@ def end_by_hand(
 
     A guess: what the provider says later corrects it, and a live event opens one that ended as `unknown` again.
     """
-    if not attempts.open_calls(connection, attempt_id=attempt_id):
+    if not lines.open_calls(connection, attempt_id=attempt_id):
         return False
 
     def step(attempt: StoredAttempt, at: datetime) -> Progress:
@@ -48,5 +48,5 @@ def end_by_hand(
         return advance(attempt.progress, over, at)
 
     apply(connection, {attempt_id: [step]}, known)
-    attempts.note_end(connection, [attempt_id], by=by, reason=reason)
+    lines.note_end(connection, [attempt_id], by=by, reason=reason)
     return True

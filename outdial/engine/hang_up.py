@@ -17,9 +17,9 @@ from outdial.domain.errors import TelephonyProviderError, UserError
 from outdial.domain.ids import AccountId, AttemptId, CallId, ProviderCallId
 from outdial.engine.transactions import Transactions
 from outdial.engine.worker import Providers
-from outdial.storage import accounts, attempts
-from outdial.storage.attempts import OpenCall
+from outdial.storage import accounts, lines
 from outdial.storage.database import database_now
+from outdial.storage.lines import OpenCall
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import LookUp
 from outdial.telephony.transport import AsyncTransport
@@ -154,4 +154,4 @@ async def _look_up(caller: Caller, call: OpenCall) -> ProviderCallId | None:
 
 def _note(connection: sa.Connection, ids: Sequence[AttemptId], by: str, reason: str) -> None:
     at = database_now(connection)
-    attempts.note_end(connection, ids, by=by, reason=reason, look_up_at=at + LOOK_UP_DELAY)
+    lines.note_end(connection, ids, by=by, reason=reason, look_up_at=at + LOOK_UP_DELAY)

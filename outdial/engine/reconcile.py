@@ -22,9 +22,10 @@ from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, adopt_late, apply, hear, settle_overdue
 from outdial.engine.on_settled import Host, tell_again
 from outdial.engine.transactions import Transactions
-from outdial.storage import attempts
-from outdial.storage.attempts import OpenCall, StoredAttempt
+from outdial.storage import attempts, lines
+from outdial.storage.attempts import StoredAttempt
 from outdial.storage.database import database_now
+from outdial.storage.lines import OpenCall
 from outdial.telephony.caller import Caller
 from outdial.telephony.protocol import LookUp
 
@@ -117,12 +118,12 @@ def _tell_again(connection: sa.Connection, host: Host) -> bool:
 
 def _take_dialing(connection: sa.Connection) -> list[OpenCall]:
     at = database_now(connection)
-    return attempts.take_dialing(connection, at, at + UNSENT_AGAIN, UNSENT_AT_ONCE)
+    return lines.take_dialing(connection, at, at + UNSENT_AGAIN, UNSENT_AT_ONCE)
 
 
 def _take_silent(connection: sa.Connection, account_ids: Sequence[AccountId]) -> list[OpenCall]:
     at = database_now(connection)
-    return attempts.take_silent(connection, account_ids, at, at + ASK_AGAIN, LOOK_UPS_A_ROUND)
+    return lines.take_silent(connection, account_ids, at, at + ASK_AGAIN, LOOK_UPS_A_ROUND)
 
 
 async def _ask(suspect: OpenCall, caller: Caller, at: datetime, gate: asyncio.Semaphore) -> Asked:

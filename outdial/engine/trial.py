@@ -40,6 +40,7 @@ from outdial.storage import (
     campaigns,
     deployment,
     excluded_contacts,
+    lines,
     reports,
     test_calls,
     workers,
@@ -189,7 +190,7 @@ async def follow(
             await transactions.run(apply, {attempt_id: []}, known)
         elif caller.can_look_up and clock.monotonic() - asked_at > ASK_SECONDS:
             asked_at = clock.monotonic()
-            open_calls = await transactions.run(attempts.open_calls, attempt_id=attempt_id)
+            open_calls = await transactions.run(lines.open_calls, attempt_id=attempt_id)
             await ask(transactions, open_calls, {one.account_id: caller for one in open_calls}, known)
         await clock.sleep_async(LOOK_SECONDS)
 

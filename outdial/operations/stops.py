@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import NotFound
-from outdial.storage import accounts, attempts, campaigns, deployment
-from outdial.storage.attempts import OpenCall
+from outdial.storage import accounts, campaigns, deployment, lines
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
+from outdial.storage.lines import OpenCall
 
 SETTLE_SECONDS: Final = 0.1
 """How old the last check before a call may be when the call leaves: what a stop waits after its commit."""
@@ -80,10 +80,10 @@ def resume(connection: sa.Connection, scope: Scope) -> Switched:
 def open_calls(connection: sa.Connection, scope: Scope) -> list[OpenCall]:
     """The calls of this scope that hold a line. Raises `NotFound`."""
     if scope.account is not None:
-        return attempts.open_calls(connection, account_id=find_account(connection, scope.account).id)
+        return lines.open_calls(connection, account_id=find_account(connection, scope.account).id)
     if scope.campaign is not None:
-        return attempts.open_calls(connection, campaign_id=find_campaign(connection, scope.campaign).id)
-    return attempts.open_calls(connection)
+        return lines.open_calls(connection, campaign_id=find_campaign(connection, scope.campaign).id)
+    return lines.open_calls(connection)
 
 
 def still_stopped(connection: sa.Connection, account: str | None = None) -> list[str]:

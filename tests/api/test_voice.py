@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
@@ -10,7 +9,6 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 import sqlalchemy as sa
-import uvicorn
 from twilio.request_validator import RequestValidator
 
 from outdial.api.app import create_app
@@ -21,7 +19,7 @@ from outdial.domain.campaign import AnswerType, Question, Script
 from outdial.storage.tables import call_attempts
 from outdial.telephony.adapters.http import GenericHttpAdapter
 from outdial.telephony.adapters.twilio import TwilioAdapter
-from tests.support.stack import Stack
+from tests.support.served import served
 from tests.support.world import RecordingProvider, World, event, number
 
 TOKEN = "token"
@@ -78,15 +76,8 @@ def endpoint(world: World) -> Iterator[Endpoint]:
         SystemClock(),
         voice_url_for=lambda account: f"{PUBLIC_URL}/voice/{account.name}",
     )
-    port = Stack.free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield Endpoint(f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join()
+    with served(app) as url:
+        yield Endpoint(url)
 
 
 @pytest.fixture

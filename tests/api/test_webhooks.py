@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-import uvicorn
 from standardwebhooks import Webhook
 
 from outdial.api.app import create_app
@@ -21,7 +20,8 @@ from outdial.domain.account import Account
 from outdial.domain.settle import Outcome
 from outdial.storage.tables import call_events
 from outdial.telephony.adapters.http import GenericHttpAdapter
-from tests.support.stack import WEBHOOK_SECRET, Stack
+from tests.support.served import served
+from tests.support.stack import WEBHOOK_SECRET
 from tests.support.world import RecordingProvider, World, number
 
 
@@ -57,15 +57,8 @@ def endpoint(world: World) -> Iterator[Endpoint]:
         return GenericHttpAdapter(base_url="http://unused", api_key="k", webhook_secret=WEBHOOK_SECRET)
 
     app = create_app(world.database, reader_for, SystemClock())
-    port = Stack.free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield Endpoint(f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join()
+    with served(app) as url:
+        yield Endpoint(url)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from outdial.operations.import_listeners import Listeners, Progress
 from outdial.operations.imports import Counts, Imported, ImportOptions, ImportStopped, import_file
 from outdial.operations.withdrawals import Withdrawn, withdraw_contact, withdraw_import
 from outdial.storage.tables import buckets, contacts, imports
+from tests.support.imported import bad_hints, everybody
 from tests.support.world import RecordingProvider, World, number
 
 
@@ -44,29 +45,9 @@ def bring(
     )
 
 
-def everybody(world: World) -> list[dict[str, Any]]:
-    with world.database.begin() as connection:
-        return [
-            dict(row) for row in connection.execute(sa.select(contacts).order_by(contacts.c.id)).mappings()
-        ]
-
-
 def everything(world: World) -> list[Any]:
     with world.database.begin() as connection:
         return [connection.execute(sa.select(table)).all() for table in (contacts, imports, buckets)]
-
-
-def bad_hints(world: World) -> int:
-    """Pending contacts whose bucket is missing, or would be read too late."""
-    same = [
-        buckets.c[name] == contacts.c[name]
-        for name in ("campaign_id", "calling_zone_id", "priority", "stage")
-    ]
-    in_time = sa.exists().where(*same, buckets.c.next_due_at <= contacts.c.next_attempt_at)
-    query = sa.select(sa.func.count()).select_from(contacts).where(contacts.c.state == "pending", ~in_time)
-    with world.database.begin() as connection:
-        found: int = connection.execute(query).scalar_one()
-        return found
 
 
 # Real files

@@ -17,7 +17,7 @@ from outdial.domain.contact import Stage
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
 from outdial.engine.upkeep import keep_up
-from outdial.storage import attempts, buckets, contacts
+from outdial.storage import attempts, buckets, contacts, lines
 from outdial.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.world import World
@@ -175,12 +175,12 @@ def sweep_unsettled(connection: sa.Connection) -> None:
 
 def take_dialing(connection: sa.Connection) -> None:
     at = datetime.now(UTC)
-    attempts.take_dialing(connection, at, at + timedelta(seconds=5), 100)
+    lines.take_dialing(connection, at, at + timedelta(seconds=5), 100)
 
 
 def take_silent(connection: sa.Connection) -> None:
     at = datetime.now(UTC)
-    attempts.take_silent(connection, [ACCOUNT], at, at + timedelta(seconds=5), 100)
+    lines.take_silent(connection, [ACCOUNT], at, at + timedelta(seconds=5), 100)
 
 
 def complete_empty(connection: sa.Connection) -> None:

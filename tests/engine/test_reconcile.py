@@ -15,7 +15,7 @@ from outdial.domain.contact import ContactState
 from outdial.domain.errors import InDoubt, NotPlaced, ProviderUnreachable
 from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
-from outdial.storage import attempts
+from outdial.storage import lines
 from outdial.storage.tables import call_attempts
 from outdial.telephony.protocol import Capabilities, LookUp, OutboundCallRequest
 from tests.support.world import RecordingProvider, World, event, number, refusing
@@ -288,9 +288,7 @@ def test_a_call_that_one_worker_asks_about_is_left_to_it(world: World) -> None:
     one = left_in_doubt(world, AskableProvider())
     at = datetime.now(UTC) + timedelta(seconds=5)
     again_at = at + timedelta(seconds=5)
-    taken = [
-        world.database.run(attempts.take_silent, [world.account_id], at, again_at, 100) for _ in range(2)
-    ]
+    taken = [world.database.run(lines.take_silent, [world.account_id], at, again_at, 100) for _ in range(2)]
     assert [[suspect.call_id for suspect in suspects] for suspects in taken] == [[one.call_id], []]
 
 

@@ -178,11 +178,10 @@ class TwilioAdapter:
             listed = _Calls.model_validate_json(response.body)
         except ValidationError as error:
             raise InDoubt("the look-up's answer is not Twilio's", http_status=response.status) from error
-        alike = [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
         if listed.next_page_uri is not None:
             # It may be on a later page: nothing here can be told to be ours, and nothing proves that there is none.
             return ()
-        return alike
+        return [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
 
     def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         form = self._verified(request)
