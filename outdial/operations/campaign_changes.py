@@ -45,7 +45,7 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         },
         "windows": [
             {
-                "days": _days(window.days),
+                "days": day_names(window.days),
                 "start": format_minute(window.start_minute),
                 "end": format_minute(window.end_minute),
             }
@@ -86,7 +86,7 @@ def describe_changes(old: CampaignDefinition, new: CampaignDefinition) -> list[s
     ]
 
 
-def _days(days: frozenset[int]) -> list[str]:
+def day_names(days: frozenset[int]) -> list[str]:
     """Days as ranges where three or more stand in a row."""
     ranges: list[list[int]] = []
     for day in sorted(days):
