@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from outdial.cli.app import app
 from outdial.domain.campaign import Purpose
 from outdial.domain.lawful_hours import lawful_hours
 from outdial.domain.rules import Cap, CapCounts, Confidence, HolidayPolicy, RuleBook, UnknownRule
 from outdial.domain.windows import CallingWindow, is_open
-from outdial.operations.rule_file import RuleFileError, load_rule_book, parse_rules
+from outdial.operations.rule_file import RULE, RuleFileError, load_rule_book, parse_rules
 
 TODAY = date(2026, 11, 23)
 MINE = """
@@ -209,3 +213,25 @@ def test_rule_of_low_confidence_is_never_taken_by_auto() -> None:
                 )
                 assert all(one.confidence is not Confidence.LOW for one in choice.rules)
                 assert all(one.holidays in HolidayPolicy for one in choice.rules)
+
+
+# What the documentation shows
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "calling-rules.md").read_text(encoding="utf-8")
+
+
+def test_documented_file_is_read() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+    (rule,) = parse_rules(shown, "docs")
+    assert rule.blackouts[0].until_local.day == 3
+    # Every key that is not described in a sentence instead.
+    told = {"consent", "max_abandoned_percent", "shows_caller_number", "basis", "notes", "applies"}
+    assert all(re.search(rf"^(\[\[rule\.)?{key}\b", shown, re.MULTILINE) for key in RULE.keys() - told)
+    assert all(f"`{key}`" in DOCUMENT for key in told)
+
+
+def test_documented_commands_answer() -> None:
+    (shown,) = re.findall(r"```\n(outdial rules.*?)```", DOCUMENT, re.DOTALL)
+    for line in shown.splitlines():
+        done = CliRunner().invoke(app, shlex.split(line)[1:])
+        assert done.exit_code == 0, line
