@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from outdial.cli.output import print_facts, print_json, print_table, say, warn
-from outdial.domain.campaign import Purpose
-from outdial.domain.rules import CAVEAT, HolidayPolicy, Rule, place_of
 
 if TYPE_CHECKING:
-    from outdial.domain.rules import RuleBook
+    from outdial.domain.rules import Rule, RuleBook
     from outdial.operations.rule_check import Answer
 
 app = typer.Typer(
     help="Calling rules: what is known, with its sources, and whether somebody may be called. No legal advice.",
     no_args_is_help=True,
 )
+
+# The values of `Purpose` and `HolidayPolicy`: to import these is too dear for every other command's start.
+PurposeName = Literal["telemarketing", "survey", "informational", "collections"]
+HolidayPolicyName = Literal["closed", "open", "as_sunday"]
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Own = Annotated[
@@ -37,12 +39,13 @@ Own = Annotated[
 @app.command("list", epilog="Example: outdial rules list --country US --purpose telemarketing")
 def list_(
     country: Annotated[str | None, typer.Option(help="Only those of this country.", metavar="CC")] = None,
-    purpose: Annotated[Purpose | None, typer.Option(help="Only those for this purpose.")] = None,
+    purpose: Annotated[PurposeName | None, typer.Option(help="Only those for this purpose.")] = None,
     own: Own = None,
     as_json: Json = False,
 ) -> None:
     """The rules that are known, and how new the data are that they are worked out with."""
     from outdial.domain.holiday_calendar import PACKAGE_VERSION
+    from outdial.domain.rules import CAVEAT
     from outdial.domain.zones import zone_data_version
 
     found = [
@@ -82,6 +85,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One rule, with its source."""
+    from outdial.domain.rules import CAVEAT
+
     rule = _book(own).find(name)
     document = _as_document(rule)
     if as_json:
@@ -106,7 +111,7 @@ def check(
         list[str] | None,
         typer.Option("--zone", help="A time zone; with several, all must be open.", metavar="ZONE"),
     ] = None,
-    purpose: Annotated[Purpose | None, typer.Option(help="Why people are called.")] = None,
+    purpose: Annotated[PurposeName | None, typer.Option(help="Why people are called.")] = None,
     rule: Annotated[
         str | None, typer.Option(help="A rule's id, ID@VERSION, or auto.", metavar="RULE")
     ] = None,
@@ -115,7 +120,7 @@ def check(
         typer.Option("--window", help="Hours of your own, such as 'mon-fri 09:00-20:00'.", metavar="WINDOW"),
     ] = None,
     holidays: Annotated[
-        HolidayPolicy | None, typer.Option(help="What holidays do to these hours.", show_default="open")
+        HolidayPolicyName | None, typer.Option(help="What holidays do to these hours.", show_default="open")
     ] = None,
     country: Annotated[
         str | None, typer.Option(help="Two letters, where no number tells it.", metavar="CC")
@@ -137,6 +142,8 @@ def check(
     By the rules alone: a campaign's own windows, caps and exclusions are not asked. The database is not needed.
     """
     from outdial.clock import SystemClock
+    from outdial.domain.campaign import Purpose
+    from outdial.domain.rules import HolidayPolicy
     from outdial.operations.rule_check import Question, answer, parse_instant
 
     found = answer(
@@ -145,10 +152,10 @@ def check(
             at=SystemClock().now() if at is None else parse_instant(at),
             number=number,
             zones=zones or (),
-            purpose=purpose,
+            purpose=None if purpose is None else Purpose(purpose),
             rule=rule,
             windows=windows or (),
-            holidays=holidays,
+            holidays=None if holidays is None else HolidayPolicy(holidays),
             country=None if country is None else country.upper(),
             subdivision=None if subdivision is None else subdivision.upper(),
             is_automated=not live,
@@ -208,6 +215,8 @@ def _warn_if_old() -> None:
 
 
 def _row(rule: Rule) -> tuple[object, ...]:
+    from outdial.domain.rules import place_of
+
     document = _as_document(rule)
     return (
         rule.name,

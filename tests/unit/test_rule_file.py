@@ -6,11 +6,13 @@ import re
 import shlex
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from outdial.cli.app import app
+from outdial.cli.rules import HolidayPolicyName, PurposeName
 from outdial.domain.campaign import Purpose
 from outdial.domain.lawful_hours import lawful_hours
 from outdial.domain.rules import Cap, CapCounts, Confidence, HolidayPolicy, RuleBook, UnknownRule
@@ -235,3 +237,8 @@ def test_documented_commands_answer() -> None:
     for line in shown.splitlines():
         done = CliRunner().invoke(app, shlex.split(line)[1:])
         assert done.exit_code == 0, line
+
+
+def test_commands_know_every_purpose_and_policy() -> None:
+    assert get_args(PurposeName) == tuple(Purpose)
+    assert get_args(HolidayPolicyName) == tuple(HolidayPolicy)
