@@ -100,7 +100,7 @@ def show(
 
 
 @app.command(
-    epilog="Examples: outdial rules check +390212345678 --purpose survey\n\n"
+    epilog="Example: outdial rules check +390212345678 --purpose survey\n\n"
     'outdial rules check --zone America/New_York --window "sun 02:30-03:30" --at 2026-03-08T07:00:00Z'
 )
 def check(
