@@ -136,6 +136,12 @@ def show_database_url(url: str) -> str:
         return "(unreadable)"
 
 
+def own_rules_file() -> Path | None:
+    """`OUTDIAL_RULES_FILE`: calling rules of one's own, which join those of the package."""
+    path = os.environ.get("OUTDIAL_RULES_FILE", "")
+    return Path(path) if path else None
+
+
 def wants_tracebacks() -> bool:
     """Whether `OUTDIAL_DEBUG` asks for the whole story of an unexpected error."""
     return os.environ.get("OUTDIAL_DEBUG", "") not in {"", "0"}

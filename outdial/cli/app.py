@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from outdial import __version__
-from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results
+from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results, rules
 from outdial.cli.demo import demo
 from outdial.cli.init import init
 from outdial.cli.output import say
@@ -49,6 +49,7 @@ app.add_typer(contacts.app, name="contacts")
 app.add_typer(calls.app, name="calls")
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(results.app, name="results")
+app.add_typer(rules.app, name="rules")
 app.add_typer(exclusions.app, name="exclusions")
 app.add_typer(exclusions.app, name="dnc", help="The same as `outdial exclusions`.")
 app.command()(demo)

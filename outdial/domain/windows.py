@@ -1,5 +1,7 @@
 """When a calling zone may be called: weekly hours in local time, less closed dates.
 
+What decides may also be more than a campaign's own window (`Hours`): `lawful_hours` intersects it with the law's.
+
 The local wall clock decides, instant by instant: open means that the time a clock on the wall shows in the zone lies in
 one of the day's spans, and a zone with several candidates is open only when all are. So a span in the hour that spring
 skips is shortened or never comes, and one in the hour that autumn repeats comes twice. Spans are half-open: at the
@@ -14,28 +16,50 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from outdial.domain.spans import Spans, joined
 from outdial.domain.zones import zone
 
 MINUTES_A_DAY: Final = 1440
+DAY_SECONDS: Final = 86_400
 HORIZON: Final = timedelta(days=400)
 """How far ahead openings and closings are looked for: past any yearly holiday, and an end for what never comes."""
 
 DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_DAY_SECONDS: Final = 86_400
 _HORIZON_SECONDS: Final = HORIZON // timedelta(seconds=1)
 # A zone's clock changes are worked out once for blocks of this length, which the horizon may reach beyond but once.
 _BLOCK_SECONDS: Final = _HORIZON_SECONDS
 # No zone has changed its clock twice within four days since 1970, when instants that matter to calls begin.
-_STEP_SECONDS: Final = 2 * _DAY_SECONDS
+_STEP_SECONDS: Final = 2 * DAY_SECONDS
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_ORDINAL: Final = _EPOCH.toordinal()
-_EPOCH_WEEKDAY: Final = _EPOCH.weekday()
+EPOCH_ORDINAL: Final = _EPOCH.toordinal()
+EPOCH_WEEKDAY: Final = _EPOCH.weekday()
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00", re.ASCII)
 
-_Spans = tuple[tuple[int, int], ...]
+
+class Schedule(Protocol):
+    """What is open on a local date, as every zone that follows it reads off its own calendar and clock."""
+
+    def spans(self, epoch_day: int) -> Spans:
+        """The open spans of a local date, which is counted in days from 1970-01-01."""
+        ...
+
+
+class Hours(Protocol):
+    """What the functions of this module answer for: schedules, each with the zones whose clocks it is read by."""
+
+    @property
+    def is_always_open(self) -> bool: ...
+
+    def parts(self, zones: tuple[str, ...]) -> Sequence[tuple[Schedule, tuple[str, ...]]]:
+        """All of them must be open. `zones` are the contact's; a law may name a clock of its own besides."""
+        ...
+
+    def why_closed(self, at_local: datetime) -> str:
+        """What closes it at a local time at which it is closed: `a closed date`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +101,17 @@ class CallingWindow:
     closed_dates: frozenset[date] = frozenset()
     # Worked out once, since a pass asks hundreds of times. By weekday, in seconds of the day: the spans of windows
     # that start on that day, and these joined with the tails of the day before.
-    _own_spans: tuple[_Spans, ...] = field(init=False, repr=False, compare=False)
-    _all_spans: tuple[_Spans, ...] = field(init=False, repr=False, compare=False)
+    _own_spans: tuple[Spans, ...] = field(init=False, repr=False, compare=False)
+    _all_spans: tuple[Spans, ...] = field(init=False, repr=False, compare=False)
     _closed_days: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         own = tuple(tuple(self._starting_on(weekday)) for weekday in range(7))
         tails = tuple(tuple(self._tails_into(weekday)) for weekday in range(7))
-        object.__setattr__(self, "_own_spans", tuple(_joined(spans) for spans in own))
-        object.__setattr__(self, "_all_spans", tuple(_joined(own[day] + tails[day]) for day in range(7)))
+        object.__setattr__(self, "_own_spans", tuple(_in_seconds(spans) for spans in own))
+        object.__setattr__(self, "_all_spans", tuple(_in_seconds(own[day] + tails[day]) for day in range(7)))
         object.__setattr__(
-            self, "_closed_days", frozenset(day.toordinal() - _EPOCH_ORDINAL for day in self.closed_dates)
+            self, "_closed_days", frozenset(day.toordinal() - EPOCH_ORDINAL for day in self.closed_dates)
         )
 
     def _starting_on(self, weekday: int) -> Iterator[tuple[int, int]]:
@@ -103,9 +127,8 @@ class CallingWindow:
             if (weekday - 1) % 7 in window.days and 0 < window.end_minute <= window.start_minute:
                 yield 0, window.end_minute
 
-    def _spans(self, epoch_day: int) -> _Spans:
-        """The open spans of a local date, in seconds of it."""
-        weekday = (epoch_day + _EPOCH_WEEKDAY) % 7
+    def spans(self, epoch_day: int) -> Spans:
+        weekday = (epoch_day + EPOCH_WEEKDAY) % 7
         if self._closed_days:
             if epoch_day in self._closed_days:
                 return ()
@@ -114,8 +137,14 @@ class CallingWindow:
         return self._all_spans[weekday]
 
     @property
-    def _is_always_open(self) -> bool:
-        return not self._closed_days and all(spans == ((0, _DAY_SECONDS),) for spans in self._all_spans)
+    def is_always_open(self) -> bool:
+        return not self._closed_days and all(spans == ((0, DAY_SECONDS),) for spans in self._all_spans)
+
+    def parts(self, zones: tuple[str, ...]) -> Sequence[tuple[Schedule, tuple[str, ...]]]:
+        return ((self, zones),)
+
+    def why_closed(self, at_local: datetime) -> str:
+        return "a closed date" if at_local.date() in self.closed_dates else "outside the hours"
 
 
 class OpenState(NamedTuple):
@@ -125,18 +154,20 @@ class OpenState(NamedTuple):
     until: datetime | None
 
 
-def is_open(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> bool:
+def is_open(hours: Hours, zones: tuple[str, ...], at: datetime) -> bool:
     """Whether all candidate zones are open at that instant. No zones are an unknown place, and closed."""
     second = _second(at)
-    return bool(zones) and all(_is_open_in(window, name, second) for name in _clocks(zones, second))
+    return bool(zones) and all(
+        _is_open_in(schedule, name, second) for schedule, name in _clocks_of(hours, zones, second)
+    )
 
 
-def next_opening(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> datetime | None:
+def next_opening(hours: Hours, zones: tuple[str, ...], at: datetime) -> datetime | None:
     """The first instant from `at` on at which it is open: `at` itself if it is. None: not within `HORIZON`."""
     start = second = _second(at)
     limit = start + _HORIZON_SECONDS
     while zones:
-        changes = [run.until for run in _runs(window, zones, second, limit) if not run.is_open]
+        changes = [run.until for run in _runs(hours, zones, second, limit) if not run.is_open]
         if not changes:
             return at.astimezone(UTC) if second == start else _instant(second)
         # Closed until the last of the closed zones opens; by then another may have closed, so look again from there.
@@ -146,17 +177,17 @@ def next_opening(window: CallingWindow, zones: tuple[str, ...], at: datetime) ->
     return None
 
 
-def next_closing(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> datetime | None:
+def next_closing(hours: Hours, zones: tuple[str, ...], at: datetime) -> datetime | None:
     """The first instant from `at` on at which it is closed: `at` itself if it is. None: not within `HORIZON`."""
-    if not is_open(window, zones, at):
+    if not is_open(hours, zones, at):
         return at.astimezone(UTC)
     second = _second(at)
-    untils = [run.until for run in _runs(window, zones, second, second + _HORIZON_SECONDS)]
+    untils = [run.until for run in _runs(hours, zones, second, second + _HORIZON_SECONDS)]
     known = [until for until in untils if until is not None]
     return _instant(min(known)) if known else None
 
 
-def state_of(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> OpenState:
+def state_of(hours: Hours, zones: tuple[str, ...], at: datetime) -> OpenState:
     """Whether it is open, and how long that answer surely stands: what a scheduler keeps between passes.
 
     Cheaper than `next_opening`: while several zones are closed, `until` is when the last of them opens, though another
@@ -165,12 +196,12 @@ def state_of(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> Ope
     """
     if not zones:
         return OpenState(is_open=False, until=None)
-    if window._is_always_open:
+    if hours.is_always_open:
         return OpenState(is_open=True, until=None)
     second = _second(at)
     limit = second + _HORIZON_SECONDS
     opens_at, closes_at = second, limit
-    for run in _runs(window, zones, second, limit):
+    for run in _runs(hours, zones, second, limit):
         until = limit if run.until is None else run.until
         if run.is_open:
             closes_at = min(closes_at, until)
@@ -181,22 +212,21 @@ def state_of(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> Ope
     return OpenState(is_open=True, until=_instant(closes_at))
 
 
-def explain(window: CallingWindow, zones: tuple[str, ...], at: datetime) -> str:
+def explain(hours: Hours, zones: tuple[str, ...], at: datetime) -> str:
     """One clause on why it is open or closed, and until when, in local time: `open until Mon 2026-03-02 20:00 …`."""
     if not zones:
         return "closed: the time zone is unknown"
     second = _second(at)
-    closed = [name for name in zones if not _is_open_in(window, name, second)]
-    if not closed:
-        until = next_closing(window, zones, at)
+    name = _first_closed(hours, zones, second)
+    if name is None:
+        until = next_closing(hours, zones, at)
         if until is None:
             return f"open, and does not close in the next {HORIZON.days} days"
-        first = next(name for name in zones if not is_open(window, (name,), until))
+        first = _first_closed(hours, zones, _second(until))
+        assert first is not None, "a closing is an instant at which a zone is closed"
         return f"open until {_local(until, first)} in {first}"
-    name = closed[0]
-    is_closed_date = at.astimezone(zone(name)).date() in window.closed_dates
-    why = "a closed date" if is_closed_date else "outside the hours"
-    opening = next_opening(window, zones, at)
+    why = hours.why_closed(at.astimezone(zone(name)))
+    opening = next_opening(hours, zones, at)
     if opening is None:
         together = "" if len(zones) == 1 else f" in all {len(zones)} candidate zones at once"
         then = f"never open{together} in the next {HORIZON.days} days"
@@ -236,15 +266,8 @@ def _parse_day_range(text: str) -> Iterator[int]:
     return ((start + step) % 7 for step in range(length + 1))
 
 
-def _joined(minute_spans: Iterable[tuple[int, int]]) -> _Spans:
-    """Sorted, overlapping and touching spans made one; minutes become seconds."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted((start * 60, end * 60) for start, end in minute_spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return tuple(joined)
+def _in_seconds(minute_spans: Iterable[tuple[int, int]]) -> Spans:
+    return joined((start * 60, end * 60) for start, end in minute_spans)
 
 
 class _Run(NamedTuple):
@@ -254,18 +277,18 @@ class _Run(NamedTuple):
     until: int | None
 
 
-def _runs(window: CallingWindow, zones: tuple[str, ...], second: int, limit: int) -> list[_Run]:
-    return [_run(window, name, second, limit) for name in _clocks(zones, second)]
+def _runs(hours: Hours, zones: tuple[str, ...], second: int, limit: int) -> list[_Run]:
+    return [_run(schedule, name, second, limit) for schedule, name in _clocks_of(hours, zones, second)]
 
 
-def _run(window: CallingWindow, name: str, second: int, limit: int) -> _Run:
+def _run(schedule: Schedule, name: str, second: int, limit: int) -> _Run:
     # Walks from one possible change to the next: the edge of a span, midnight, or the zone's own clock change. Between
     # two of them local time runs straight, so no gap, overlap or fold needs a thought.
     answer: bool | None = None
     while second < limit:
         offset, offset_ends = _offset_at(name, second)
-        epoch_day, second_of_day = divmod(second + offset, _DAY_SECONDS)
-        open_now, stretch_ends = _stretch(window._spans(epoch_day), second_of_day)
+        epoch_day, second_of_day = divmod(second + offset, DAY_SECONDS)
+        open_now, stretch_ends = _stretch(schedule.spans(epoch_day), second_of_day)
         if answer is None:
             answer = open_now
         elif answer is not open_now:
@@ -274,19 +297,19 @@ def _run(window: CallingWindow, name: str, second: int, limit: int) -> _Run:
     return _Run(bool(answer), None)
 
 
-def _is_open_in(window: CallingWindow, name: str, second: int) -> bool:
-    epoch_day, second_of_day = divmod(second + _offset_at(name, second)[0], _DAY_SECONDS)
-    return _stretch(window._spans(epoch_day), second_of_day)[0]
+def _is_open_in(schedule: Schedule, name: str, second: int) -> bool:
+    epoch_day, second_of_day = divmod(second + _offset_at(name, second)[0], DAY_SECONDS)
+    return _stretch(schedule.spans(epoch_day), second_of_day)[0]
 
 
-def _stretch(spans: _Spans, second_of_day: int) -> tuple[bool, int]:
+def _stretch(spans: Spans, second_of_day: int) -> tuple[bool, int]:
     """Whether that second of the day is in a span, and up to which second of the day this stays so."""
     for start, end in spans:
         if second_of_day < start:
             return False, start
         if second_of_day < end:
             return True, end
-    return False, _DAY_SECONDS
+    return False, DAY_SECONDS
 
 
 def _offset_at(name: str, second: int) -> tuple[int, int]:
@@ -294,6 +317,20 @@ def _offset_at(name: str, second: int) -> tuple[int, int]:
     starts, offsets, end = _offsets(name, second // _BLOCK_SECONDS)
     place = bisect_right(starts, second)
     return offsets[place - 1], starts[place] if place < len(starts) else end
+
+
+def _clocks_of(hours: Hours, zones: tuple[str, ...], second: int) -> Iterator[tuple[Schedule, str]]:
+    for schedule, names in hours.parts(zones):
+        for name in _clocks(names, second):
+            yield schedule, name
+
+
+def _first_closed(hours: Hours, zones: tuple[str, ...], second: int) -> str | None:
+    for schedule, names in hours.parts(zones):
+        for name in names:
+            if not _is_open_in(schedule, name, second):
+                return name
+    return None
 
 
 def _clocks(zones: tuple[str, ...], second: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Time zones by name, and the calling zone of a number: where it rings, as far as windows care.
 
+Where `phonenumbers` names a wrong zone, or not all, `outdial/rules/time_zones.toml` says which, and why.
 Zone rules come from the `tzdata` package, never from the operating system, whose copy is often a year old and would
 open windows that the law has closed. The package's files are read when a zone is first asked for and then kept: they
 are data of this program, like its tables, and the only thing that this module reads.
@@ -7,13 +8,15 @@ are data of this program, like its tables, and the only thing that this module r
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
@@ -85,6 +88,64 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(file, key=name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneCorrection:
+    """What is known better than `phonenumbers` knows it of numbers that begin with one of the prefixes (no +)."""
+
+    prefixes: tuple[str, ...]
+    zones: tuple[str, ...]
+    adds: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneDataVersion:
+    """The time zone data in use: its IANA version, and since when, at the latest, it may have been superseded."""
+
+    version: str
+    current_on: date
+
+    def is_old(self, today: date) -> bool:
+        """Older than half a year: governments change clocks at shorter notice than that."""
+        return today - self.current_on > HALF_A_YEAR
+
+
+HALF_A_YEAR: Final = timedelta(days=183)
+
+
+@lru_cache(maxsize=1)
+def zone_data_version() -> ZoneDataVersion:
+    """Of the `tzdata` package, which keeps its version but no date."""
+    # "# version 2026f"
+    version = (_tzdata() / "zoneinfo" / "tzdata.zi").read_text("utf-8").split(maxsplit=3)[2]
+    return ZoneDataVersion(version=version, current_on=current_since(version))
+
+
+def current_since(version: str) -> date:
+    """About when that version was the newest: known for the one that the rules were tested with, else estimated."""
+    tested, tested_on = _known()["tzdata"]["checked"], _known()["tzdata"]["on"]
+    # About one release in two months.
+    months = 2 * (ord(version[4:5] or "a") - ord("a"))
+    estimated = date(int(version[:4]), min(1 + months, 12), 1)
+    if version == tested:
+        found: date = tested_on
+        return found
+    return max(estimated, tested_on) if version > tested else estimated
+
+
+@lru_cache(maxsize=1)
+def zone_corrections() -> tuple[ZoneCorrection, ...]:
+    return tuple(
+        ZoneCorrection(
+            prefixes=tuple(row["prefixes"]),
+            zones=tuple(sorted(row["zones"])),
+            adds=row.get("add", False),
+            reason=row["reason"],
+        )
+        for row in _known()["correction"]
+    )
+
+
 def is_zone_name(name: str) -> bool:
     return name in _zone_names() and name not in NOT_A_PLACE
 
@@ -119,8 +180,9 @@ def calling_zone_of(
     if plan is None or country is None:
         return _UNKNOWN
     prefix = _known_prefix(number_e164, plan)
-    if prefix is not None:
-        return _numbers_own(prefix, country)
+    corrected = _corrected_prefix(number_e164)
+    if prefix is not None or corrected is not None:
+        return _numbers_own(prefix, corrected, country)
     return _by_default(default_time_zone, country)
 
 
@@ -143,16 +205,41 @@ def _known_prefix(number_e164: str, plan: NumberPlan) -> str | None:
     return None
 
 
+def _corrected_prefix(number_e164: str) -> str | None:
+    known = _correction_by_prefix()
+    for length in _correction_lengths():
+        if number_e164[1 : 1 + length] in known:
+            return number_e164[1 : 1 + length]
+    return None
+
+
+@lru_cache(maxsize=1)
+def _correction_by_prefix() -> Mapping[str, ZoneCorrection]:
+    return {prefix: correction for correction in zone_corrections() for prefix in correction.prefixes}
+
+
+@lru_cache(maxsize=1)
+def _correction_lengths() -> tuple[int, ...]:
+    return tuple(sorted({len(prefix) for prefix in _correction_by_prefix()}, reverse=True))
+
+
+@lru_cache(maxsize=1)
+def _known() -> Mapping[str, Any]:
+    return tomllib.loads((resources.files("outdial.rules") / "time_zones.toml").read_text("utf-8"))
+
+
 @lru_cache(maxsize=8192)
 def _contacts_own(time_zone: str, country: str | None) -> CallingZone:
     return CallingZone(time_zones=(zone(time_zone).key,), country=country, source=ZoneSource.CONTACT)
 
 
 @lru_cache(maxsize=8192)
-def _numbers_own(prefix: str, country: str) -> CallingZone:
-    return CallingZone(
-        time_zones=tuple(sorted(TIMEZONE_DATA[prefix])), country=country, source=ZoneSource.NUMBER
-    )
+def _numbers_own(prefix: str | None, corrected: str | None, country: str) -> CallingZone:
+    zones = set(TIMEZONE_DATA[prefix]) if prefix is not None else set()
+    if corrected is not None:
+        correction = _correction_by_prefix()[corrected]
+        zones = zones | set(correction.zones) if correction.adds else set(correction.zones)
+    return CallingZone(time_zones=tuple(sorted(zones)), country=country, source=ZoneSource.NUMBER)
 
 
 @lru_cache(maxsize=8192)

@@ -47,7 +47,7 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         },
         "windows": [
             {
-                "days": _days(window.days),
+                "days": day_names(window.days),
                 "start": format_minute(window.start_minute),
                 "end": format_minute(window.end_minute),
             }
@@ -100,7 +100,7 @@ def _of_outcome(retry: RetryPolicy, outcome: Outcome) -> list[str] | dict[str, A
     return {"delays": waits, "limit": limit, "another_time_of_day": is_varied or None}
 
 
-def _days(days: frozenset[int]) -> list[str]:
+def day_names(days: frozenset[int]) -> list[str]:
     """Days as ranges where three or more stand in a row."""
     ranges: list[list[int]] = []
     for day in sorted(days):

@@ -424,6 +424,7 @@ def test_every_command_is_there() -> None:
         "calls": ("list", "show", "hangup", "end"),
         "numbers": ("list", "rest", "use", "retire"),
         "results": ("export",),
+        "rules": ("list", "show", "check"),
     }
     expected = {(group, name) for group, names in groups.items() for name in names}
     expected |= {("demo",), ("init",), ("run",), ("serve",), ("stop",), ("resume",)}
@@ -440,7 +441,7 @@ def test_help_of_every_command_has_an_example(path: tuple[str, ...]) -> None:
 
 
 def test_help_starts_without_what_only_commands_need() -> None:
-    heavy = ["sqlalchemy", "pydantic", "fastapi", "aiohttp", "alembic", "phonenumbers", "httpx"]
+    heavy = ["sqlalchemy", "pydantic", "fastapi", "aiohttp", "alembic", "phonenumbers", "holidays", "httpx"]
     code = f"import sys, outdial.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

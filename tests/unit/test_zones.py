@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from zoneinfo import ZoneInfo
 
@@ -20,9 +20,12 @@ from outdial.domain.zones import (
     ZoneSource,
     calling_zone_of,
     country_of_zone,
+    current_since,
     is_zone_name,
     scheduler_zone,
     zone,
+    zone_corrections,
+    zone_data_version,
 )
 
 ALL_NAMES = (resources.files("tzdata") / "zones").read_text("utf-8").split()
@@ -194,7 +197,9 @@ def test_wrong_zone_name_is_refused() -> None:
 
 
 @given(data=st.data(), region=st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)))
-def test_candidates_are_those_of_the_library(data: st.DataObject, region: str) -> None:
+def test_candidates_are_those_of_the_library_but_where_it_is_corrected(
+    data: st.DataObject, region: str
+) -> None:
     example = phonenumbers.example_number_for_type(region, data.draw(st.sampled_from([0, 1, 2, 6])))
     if example is None:
         return
@@ -210,6 +215,12 @@ def test_candidates_are_those_of_the_library(data: st.DataObject, region: str) -
     if plan is None or plan.kind not in PLACED_KINDS:
         return
     expected = tuple(sorted(time_zones_for_number(number)))
+    fitting = [
+        (prefix, one) for one in zone_corrections() for prefix in one.prefixes if text[1:].startswith(prefix)
+    ]
+    if fitting:
+        _, correction = max(fitting, key=lambda found: len(found[0]))
+        expected = tuple(sorted({*correction.zones, *(expected if correction.adds else ())}))
     assert calling_zone_of(text).time_zones == (() if expected == (UNKNOWN_TIMEZONE,) else expected)
 
 
@@ -232,3 +243,66 @@ def test_keys_are_stable_and_differ_where_zones_do() -> None:
     assert calling_zone_of("+80012345678").key == "unknown:-:"
     assert scheduler_zone("UTC").key == "scheduler:-:UTC"
     assert calling_zone_of("+393471234567", contact_time_zone="Europe/Rome").key == "contact:IT:Europe/Rome"
+
+
+# What is known better than the library
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("+212522123456", {"Africa/Casablanca", "Africa/El_Aaiun"}),
+        ("+213551234567", {"Africa/Algiers"}),
+        ("+5581987654321", {"America/Recife"}),
+        ("+74012345678", {"Europe/Kaliningrad"}),
+        ("+18762345678", {"America/Jamaica"}),
+        # Tallahassee, and the overlay; both also ring in Pensacola, an hour behind.
+        ("+18506562345", {"America/Chicago", "America/New_York"}),
+        ("+14482345678", {"America/Chicago", "America/New_York"}),
+        # The Navajo Nation keeps summer time, the rest of Arizona does not.
+        ("+19282342345", {"America/Denver", "America/Phoenix"}),
+        ("+6281234567890", {"Asia/Jakarta", "Asia/Makassar", "Asia/Jayapura"}),
+    ],
+)
+def test_wrong_zones_of_the_library_are_corrected(number: str, expected: set[str]) -> None:
+    assert set(calling_zone_of(number).time_zones) == expected
+
+
+def test_missing_zones_are_added_to_those_of_the_library() -> None:
+    mobile = calling_zone_of("+79161234567").time_zones
+    assert {"Europe/Kaliningrad", "Europe/Moscow", "Asia/Kamchatka"} <= set(mobile)
+    assert "Australia/Darwin" in calling_zone_of("+61412345678").time_zones
+
+
+def test_every_correction_has_zones_that_exist_and_a_reason() -> None:
+    prefixes = [prefix for one in zone_corrections() for prefix in one.prefixes]
+    assert len(prefixes) == len(set(prefixes))
+    for correction in zone_corrections():
+        assert correction.reason
+        assert all(is_zone_name(name) for name in correction.zones)
+
+
+# How old the zones' rules are
+
+
+def test_zone_data_says_its_version() -> None:
+    found = zone_data_version()
+    assert len(found.version) == 5
+    assert found.version[:4].isdigit()
+    assert not found.is_old(found.current_on + timedelta(days=183))
+    assert found.is_old(found.current_on + timedelta(days=184))
+
+
+@pytest.mark.parametrize(
+    ("version", "at_the_earliest", "at_the_latest"),
+    [
+        ("2025b", date(2025, 1, 1), date(2025, 6, 1)),
+        ("2026f", date(2026, 11, 23), date(2026, 11, 23)),
+        ("2026g", date(2026, 11, 23), date(2027, 1, 1)),
+        ("2028a", date(2028, 1, 1), date(2028, 1, 1)),
+    ],
+)
+def test_age_of_zone_data_is_told_from_its_version(
+    version: str, at_the_earliest: date, at_the_latest: date
+) -> None:
+    assert at_the_earliest <= current_since(version) <= at_the_latest

@@ -1,0 +1,94 @@
+"""How often a person may be called: caps by hours and by calendar days, and the rest that a refusal gives.
+
+The calls are those to the number (or person) over all campaigns and accounts. Hours are counted on no clock but the
+running one; days are local dates, in each zone where the phone may ring, and the strictest of them counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from outdial.domain.rules import Cap, CapCounts, CoolOff, Rule
+from outdial.domain.settle import Outcome
+from outdial.domain.zones import zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCall:
+    """A call that was placed. `at`: its start, aware. `is_connected`: a conversation came of it."""
+
+    at: datetime
+    is_connected: bool = False
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Not before `until` (aware UTC), as far as the calls so far go; `by` is the cap, cool-off or rule in words."""
+
+    until: datetime
+    by: str
+
+
+def held_by_frequency(
+    rules: Sequence[Rule], calls: Sequence[PastCall], zones: tuple[str, ...], at: datetime
+) -> Held | None:
+    """What holds a further call at `at` longest; None: the caps allow it. Zones may not be empty: that is closed anyway."""
+    held = [one for rule in rules for one in _held_by(rule, calls, zones) if one.until > at]
+    return max(held, key=lambda one: one.until, default=None)
+
+
+def longest_memory(rules: Iterable[Rule]) -> timedelta:
+    """How far back calls must be known for `held_by_frequency`, local dates in all zones of the world included."""
+    periods = [
+        timedelta(days=days)
+        for rule in rules
+        for days in (
+            *((cap.days or 0) + (cap.hours or 0) / 24 for cap in rule.caps),
+            *(cool_off.days + 1 for cool_off in rule.cool_offs),
+        )
+    ]
+    # Two zones' dates are at most two days apart, and a date is up to 25 hours long.
+    return max(periods) + timedelta(days=2) if periods else timedelta()
+
+
+def _held_by(rule: Rule, calls: Sequence[PastCall], zones: tuple[str, ...]) -> Iterator[Held]:
+    for cap in rule.caps:
+        counted = [call.at for call in calls if call.is_connected or cap.counts is CapCounts.ATTEMPTS]
+        if len(counted) >= cap.max_calls:
+            yield Held(until=_free_again(cap, counted, zones), by=f"{rule.name}: {cap}")
+    for cool_off in rule.cool_offs:
+        ends = [_rested(cool_off, call.at, zones) for call in calls if call.outcome is cool_off.after]
+        if ends:
+            yield Held(until=max(ends), by=f"{rule.name}: {cool_off}")
+
+
+def _free_again(cap: Cap, counted: Sequence[datetime], zones: tuple[str, ...]) -> datetime:
+    """When fewer calls than the cap allows are left in its period: when the last but so many has left it."""
+    if cap.days is None:
+        # A call of exactly that age counts no more.
+        period = timedelta(hours=cap.hours or 0)
+        return _last_but(cap.max_calls, (at.astimezone(UTC) + period for at in counted))
+    days = cap.days
+    return max(_last_but(cap.max_calls, (_days_later(at, days, name) for at in counted)) for name in zones)
+
+
+def _last_but(count: int, instants: Iterable[datetime]) -> datetime:
+    return sorted(instants, reverse=True)[count - 1]
+
+
+def _rested(cool_off: CoolOff, at: datetime, zones: tuple[str, ...]) -> datetime:
+    # The law wants the days to have passed, so the date of the refusal is not one of them.
+    return max(_days_later(at, cool_off.days + 1, name) for name in zones)
+
+
+def _days_later(at: datetime, days: int, name: str) -> datetime:
+    """The instant at which the local date that is so many days later begins."""
+    return _begin(at.astimezone(zone(name)).date() + timedelta(days=days), name)
+
+
+def _begin(day: date, name: str) -> datetime:
+    """The first instant of a local date; where the clock skips its midnight, or all of it, that of the skip."""
+    return datetime.combine(day, time(), tzinfo=zone(name)).astimezone(UTC)
