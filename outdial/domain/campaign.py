@@ -37,6 +37,13 @@ class WhenEmpty(StrEnum):
     WAIT = "wait"
 
 
+class UnknownZone(StrEnum):
+    """What becomes of contacts whose time zone nobody knows: they wait, or are called by the campaign's default."""
+
+    CLOSED = "closed"
+    USE_DEFAULT = "use_default"
+
+
 class AnswerType(StrEnum):
     FREE_TEXT = "free_text"
     NUMERIC = "numeric"
@@ -85,11 +92,18 @@ class CallOptions:
     completed_after_seconds: float | None = None
 
 
+# For what a provider takes to let the phone ring, and then to notice that nobody answered.
+DEFAULT_GUARD: Final = timedelta(seconds=30)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignDefinition:
     """All that a campaign file says. Instants aware UTC.
 
     `default_time_zone` None: the scheduler's own zone serves. `unique_by` None: see `contact.identity_key`.
+    `calling_rule`: `auto`, `none`, `id` or `id@version`; None: nobody has said, and only the window holds.
+    `guard_seconds`: how long before its hours end a zone gets no more calls; None: `DEFAULT_GUARD` beyond the ringing.
+    `required_consent`: see `consent`; None: none that we know of.
     """
 
     name: str
@@ -97,6 +111,10 @@ class CampaignDefinition:
     account: str
     language: str = "en"
     default_time_zone: str | None = None
+    unknown_zone: UnknownZone = UnknownZone.CLOSED
+    calling_rule: str | None = None
+    guard_seconds: int | None = None
+    required_consent: str | None = None
     max_concurrent_calls: int | None = None
     weight: float = 1.0
     priority: int = 0
@@ -112,6 +130,13 @@ class CampaignDefinition:
         default_factory=lambda: RetryPolicy(max_attempts=1, default_delay=timedelta(hours=1))
     )
     script: Script = field(default_factory=Script)
+
+    @property
+    def guard(self) -> timedelta:
+        """No call leaves less than that before its hours end, so that none still rings when they have."""
+        if self.guard_seconds is not None:
+            return timedelta(seconds=self.guard_seconds)
+        return timedelta(seconds=self.call.ring_timeout_seconds) + DEFAULT_GUARD
 
     @property
     def settle_policy(self) -> SettlePolicy:

@@ -18,6 +18,7 @@ from outdial.domain.campaign import (
     Purpose,
     Question,
     Script,
+    UnknownZone,
     WhenEmpty,
 )
 from outdial.domain.contact import ContactState, UniqueBy
@@ -26,7 +27,7 @@ from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
 from outdial.storage.database import now_expression
-from outdial.storage.tables import campaigns, contacts, imports, provider_configurations
+from outdial.storage.tables import campaign_revisions, campaigns, contacts, imports, provider_configurations
 
 # An import that has not finished by then was interrupted, and must not keep its campaign open.
 IMPORT_PATIENCE: Final = timedelta(hours=1)
@@ -116,9 +117,10 @@ def insert(
     connection: sa.Connection, account_id: AccountId, definition: CampaignDefinition, at: datetime
 ) -> CampaignId:
     values = {**to_columns(definition), "account_id": account_id, "created_at": at, "changed_at": at}
-    return CampaignId(
-        connection.execute(sa.insert(campaigns).values(**values).returning(campaigns.c.id)).scalar_one()
-    )
+    inserted = sa.insert(campaigns).values(**values).returning(campaigns.c.id)
+    campaign_id = CampaignId(connection.execute(inserted).scalar_one())
+    _keep_revision(connection, campaign_id, 1, definition, at)
+    return campaign_id
 
 
 def change(
@@ -129,7 +131,7 @@ def change(
     at: datetime,
 ) -> None:
     """A new revision."""
-    connection.execute(
+    changed = (
         sa.update(campaigns)
         .where(campaigns.c.id == campaign_id)
         .values(
@@ -139,7 +141,20 @@ def change(
             revision=campaigns.c.revision + 1,
             rejections_in_a_row=0,
         )
+        .returning(campaigns.c.revision)
     )
+    _keep_revision(connection, campaign_id, connection.execute(changed).scalar_one(), definition, at)
+
+
+def definition_at(
+    connection: sa.Connection, campaign_id: CampaignId, revision: int, account: str
+) -> CampaignDefinition | None:
+    """What the campaign said in that revision; None where that is not known."""
+    query = sa.select(campaign_revisions.c.definition).where(
+        campaign_revisions.c.campaign_id == campaign_id, campaign_revisions.c.revision == revision
+    )
+    kept = connection.execute(query).scalar_one_or_none()
+    return None if kept is None else from_columns(_from_json(kept), account)
 
 
 def move_to(
@@ -297,7 +312,11 @@ def to_columns(definition: CampaignDefinition) -> dict[str, Any]:
         "name": definition.name,
         "purpose": definition.purpose,
         "language": definition.language,
+        "calling_rule": definition.calling_rule,
+        "guard_seconds": definition.guard_seconds,
+        "required_consent": definition.required_consent,
         "default_time_zone": definition.default_time_zone,
+        "unknown_zone": definition.unknown_zone,
         "max_concurrent_calls": definition.max_concurrent_calls,
         "weight": definition.weight,
         "priority": definition.priority,
@@ -350,7 +369,11 @@ def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> Campai
         purpose=Purpose(row["purpose"]),
         account=account,
         language=row["language"],
+        calling_rule=row["calling_rule"],
+        guard_seconds=row["guard_seconds"],
+        required_consent=row["required_consent"],
         default_time_zone=row["default_time_zone"],
+        unknown_zone=UnknownZone(row["unknown_zone"]),
         max_concurrent_calls=row["max_concurrent_calls"],
         weight=row["weight"],
         priority=row["priority"],
@@ -385,6 +408,40 @@ def from_columns(row: Mapping[str, Any] | sa.RowMapping, account: str) -> Campai
         ),
         script=Script(intro=row["script"]["intro"], questions=_questions(row["script"]["questions"])),
     )
+
+
+def _keep_revision(
+    connection: sa.Connection,
+    campaign_id: CampaignId,
+    revision: int,
+    definition: CampaignDefinition,
+    at: datetime,
+) -> None:
+    said = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in to_columns(definition).items()
+    }
+    connection.execute(
+        sa.insert(campaign_revisions).values(
+            campaign_id=campaign_id, revision=revision, created_at=at, definition=said
+        )
+    )
+
+
+# What a definition may say since the first schema: kept ones may not have it.
+LATER_COLUMNS: Final[Mapping[str, Any]] = {
+    "guard_seconds": None,
+    "required_consent": None,
+    "unknown_zone": UnknownZone.CLOSED,
+}
+
+
+def _from_json(kept: Mapping[str, Any]) -> dict[str, Any]:
+    instants = {
+        name: None if kept[name] is None else datetime.fromisoformat(kept[name])
+        for name in ("starts_at", "ends_at")
+    }
+    return {**LATER_COLUMNS, **kept, **instants}
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass
-from outdial.domain.campaign import CampaignStatus, Purpose, WhenEmpty
+from outdial.domain.campaign import CampaignStatus, Purpose, UnknownZone, WhenEmpty
 from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.settle import Outcome
 from outdial.storage.types import BigId, Instant, Json
@@ -60,6 +60,9 @@ deployment = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("name", sa.Text),
+    # Version by id of the calling rules that a person has taken over; newer ones bind besides, but widen nothing. Null:
+    # nobody was ever asked.
+    sa.Column("accepted_rules", Json),
     *_stopped(),
     sa.CheckConstraint("id = 1", name="only_one_row"),
 )
@@ -128,8 +131,14 @@ campaigns = sa.Table(
     sa.Column("retry_policy", Json, nullable=False),
     sa.Column("windows", Json, nullable=False),
     sa.Column("closed_dates", Json, nullable=False),
+    # "auto", "none", an id or id@version; null: nobody has said.
     sa.Column("calling_rule", sa.Text),
+    # How long before hours end the last call leaves; null: the time that it may ring, and half a minute.
+    sa.Column("guard_seconds", sa.Integer),
+    # What consent somebody must have given to be called; null: none that we know of.
+    sa.Column("required_consent", sa.Text),
     sa.Column("default_time_zone", sa.Text),
+    sa.Column("unknown_zone", sa.Text, nullable=False, server_default=UnknownZone.CLOSED),
     sa.Column("countries", Json, nullable=False),
     sa.Column("starts_at", Instant),
     sa.Column("ends_at", Instant),
@@ -149,8 +158,20 @@ campaigns = sa.Table(
     _one_of("purpose", Purpose),
     _one_of("when_empty", WhenEmpty),
     _one_of("unique_by", UniqueBy),
+    _one_of("unknown_zone", UnknownZone),
     sa.CheckConstraint("weight > 0", name="weight_positive"),
     sa.Index("ix_campaigns_account_id_status", "account_id", "status"),
+)
+
+# What each revision said: a call is judged by the one that it was made under.
+campaign_revisions = sa.Table(
+    "campaign_revisions",
+    metadata,
+    sa.Column("campaign_id", BigId, sa.ForeignKey("campaigns.id"), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+    _created_at(),
+    # The columns of `campaigns` that hold the definition, as JSON.
+    sa.Column("definition", Json, nullable=False),
 )
 
 calling_zones = sa.Table(
@@ -198,6 +219,8 @@ contacts = sa.Table(
     # What makes a contact the same on a second import, made as the campaign's `unique_by` says.
     sa.Column("identity_key", sa.Text, nullable=False),
     sa.Column("phone_number", sa.Text, nullable=False),
+    # The same for all numbers and campaigns of one person, as the user's own records know them.
+    sa.Column("person_key", sa.Text),
     sa.Column("email", sa.Text),
     sa.Column("name", sa.Text),
     sa.Column("language", sa.Text),
@@ -245,6 +268,12 @@ contacts = sa.Table(
         sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     ),
     sa.Index("ix_contacts_phone_number", "phone_number"),
+    sa.Index(
+        "ix_contacts_person_key",
+        "person_key",
+        postgresql_where=sa.text("person_key IS NOT NULL"),
+        sqlite_where=sa.text("person_key IS NOT NULL"),
+    ),
     sa.Index(
         "ix_contacts_call_before",
         "call_before",
@@ -384,6 +413,8 @@ call_attempts = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
     ),
     sa.Index("ix_call_attempts_contact_id", "contact_id"),
+    # How often a number was called. By the instant of the claim, since that never changes.
+    sa.Index("ix_call_attempts_phone_number_claimed_at", "phone_number", "claimed_at"),
 )
 
 call_events = sa.Table(
@@ -417,7 +448,9 @@ exclusion_list_entries = sa.Table(
     metadata,
     _id(),
     _workspace(),
-    sa.Column("phone_number", sa.Text, nullable=False),
+    # Of a number, of all numbers of a person, or of both.
+    sa.Column("phone_number", sa.Text),
+    sa.Column("person_key", sa.Text),
     sa.Column("scope", sa.Text, nullable=False, server_default="all"),
     _to("campaigns", null=True),
     sa.Column("reason", sa.Text, nullable=False),
@@ -429,14 +462,27 @@ exclusion_list_entries = sa.Table(
     sa.Column("removed_by", sa.Text),
     sa.Column("removed_why", sa.Text),
     sa.CheckConstraint("scope IN ('all', 'workspace', 'campaign')", name="scope_known"),
+    sa.CheckConstraint("phone_number IS NOT NULL OR person_key IS NOT NULL", name="of_somebody"),
+    sa.CheckConstraint("(scope = 'campaign') = (campaign_id IS NOT NULL)", name="scope_names_campaign"),
     sa.Index(
         "uq_exclusion_list_entries_in_force",
         "phone_number",
         "workspace_id",
+        "scope",
         sa.text("coalesce(campaign_id, 0)"),
         unique=True,
-        postgresql_where=sa.text("removed_at IS NULL"),
-        sqlite_where=sa.text("removed_at IS NULL"),
+        postgresql_where=sa.text("removed_at IS NULL AND phone_number IS NOT NULL"),
+        sqlite_where=sa.text("removed_at IS NULL AND phone_number IS NOT NULL"),
+    ),
+    sa.Index(
+        "uq_exclusion_list_entries_person_in_force",
+        "person_key",
+        "workspace_id",
+        "scope",
+        sa.text("coalesce(campaign_id, 0)"),
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL AND person_key IS NOT NULL"),
+        sqlite_where=sa.text("removed_at IS NULL AND person_key IS NOT NULL"),
     ),
 )
 

@@ -1,0 +1,160 @@
+"""calling rules, caps, and what each revision of a campaign said"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from outdial.storage.types import BigId, Instant, Json
+
+revision = "0002"
+down_revision = "0001"
+
+# The columns of `campaigns` that held a definition under the first schema.
+DEFINITION = {
+    "name": sa.Text,
+    "purpose": sa.Text,
+    "language": sa.Text,
+    "script": Json,
+    "retry_policy": Json,
+    "windows": Json,
+    "closed_dates": Json,
+    "calling_rule": sa.Text,
+    "default_time_zone": sa.Text,
+    "countries": Json,
+    "starts_at": Instant,
+    "ends_at": Instant,
+    "when_empty": sa.Text,
+    "unique_by": sa.Text,
+    "max_concurrent_calls": sa.Integer,
+    "weight": sa.Float,
+    "priority": sa.Integer,
+    "caller_numbers": Json,
+    "call_options": Json,
+}
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("deployment") as table:
+        table.add_column(sa.Column("accepted_rules", Json))
+    with op.batch_alter_table("campaigns") as table:
+        table.add_column(sa.Column("guard_seconds", sa.Integer()))
+        table.add_column(sa.Column("required_consent", sa.Text()))
+        table.add_column(sa.Column("unknown_zone", sa.Text(), nullable=False, server_default="closed"))
+        table.create_check_constraint(
+            op.f("ck_campaigns_unknown_zone_known"), "unknown_zone IN ('closed', 'use_default')"
+        )
+    op.create_table(
+        "campaign_revisions",
+        sa.Column("campaign_id", BigId, nullable=False),
+        sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.Column("definition", Json, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_campaign_revisions_campaign_id")
+        ),
+        sa.PrimaryKeyConstraint("campaign_id", "revision", name=op.f("pk_campaign_revisions")),
+    )
+    _keep_revisions()
+    op.add_column("contacts", sa.Column("person_key", sa.Text()))
+    op.create_index(
+        "ix_contacts_person_key",
+        "contacts",
+        ["person_key"],
+        postgresql_where=sa.text("person_key IS NOT NULL"),
+        sqlite_where=sa.text("person_key IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_call_attempts_phone_number_claimed_at", "call_attempts", ["phone_number", "claimed_at"]
+    )
+    op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
+    with op.batch_alter_table("exclusion_list_entries") as table:
+        table.alter_column("phone_number", existing_type=sa.Text(), nullable=True)
+        table.add_column(sa.Column("person_key", sa.Text()))
+        table.create_check_constraint(
+            op.f("ck_exclusion_list_entries_of_somebody"),
+            "phone_number IS NOT NULL OR person_key IS NOT NULL",
+        )
+        table.create_check_constraint(
+            op.f("ck_exclusion_list_entries_scope_names_campaign"),
+            "(scope = 'campaign') = (campaign_id IS NOT NULL)",
+        )
+    for name, of in (
+        ("uq_exclusion_list_entries_in_force", "phone_number"),
+        ("uq_exclusion_list_entries_person_in_force", "person_key"),
+    ):
+        op.create_index(
+            name,
+            "exclusion_list_entries",
+            [of, "workspace_id", "scope", sa.literal_column("coalesce(campaign_id, 0)")],
+            unique=True,
+            postgresql_where=sa.text(f"removed_at IS NULL AND {of} IS NOT NULL"),
+            sqlite_where=sa.text(f"removed_at IS NULL AND {of} IS NOT NULL"),
+        )
+
+
+def downgrade() -> None:
+    op.drop_index("uq_exclusion_list_entries_person_in_force", table_name="exclusion_list_entries")
+    op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
+    op.execute("DELETE FROM exclusion_list_entries WHERE phone_number IS NULL")
+    with op.batch_alter_table("exclusion_list_entries") as table:
+        table.drop_constraint(op.f("ck_exclusion_list_entries_of_somebody"), type_="check")
+        table.drop_constraint(op.f("ck_exclusion_list_entries_scope_names_campaign"), type_="check")
+        table.drop_column("person_key")
+        table.alter_column("phone_number", existing_type=sa.Text(), nullable=False)
+    op.create_index(
+        "uq_exclusion_list_entries_in_force",
+        "exclusion_list_entries",
+        ["phone_number", "workspace_id", sa.literal_column("coalesce(campaign_id, 0)")],
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL"),
+        sqlite_where=sa.text("removed_at IS NULL"),
+    )
+    op.drop_index("ix_call_attempts_phone_number_claimed_at", table_name="call_attempts")
+    op.drop_index("ix_contacts_person_key", table_name="contacts")
+    op.drop_column("contacts", "person_key")
+    op.drop_table("campaign_revisions")
+    with op.batch_alter_table("campaigns") as table:
+        table.drop_constraint(op.f("ck_campaigns_unknown_zone_known"), type_="check")
+        table.drop_column("unknown_zone")
+        table.drop_column("required_consent")
+        table.drop_column("guard_seconds")
+    with op.batch_alter_table("deployment") as table:
+        table.drop_column("accepted_rules")
+
+
+def _keep_revisions() -> None:
+    """What the campaigns say now is kept as what their revision said; what earlier ones said is not known any more."""
+    connection = op.get_bind()
+    campaigns = sa.table(
+        "campaigns",
+        sa.column("id", BigId),
+        sa.column("revision", sa.Integer),
+        sa.column("changed_at", Instant),
+        *(sa.column(name, kind) for name, kind in DEFINITION.items()),
+    )
+    revisions = sa.table(
+        "campaign_revisions",
+        sa.column("campaign_id", BigId),
+        sa.column("revision", sa.Integer),
+        sa.column("created_at", Instant),
+        sa.column("definition", Json),
+    )
+    rows = [
+        {
+            "campaign_id": row["id"],
+            "revision": row["revision"],
+            "created_at": row["changed_at"],
+            "definition": {name: _as_json(row[name]) for name in DEFINITION},
+        }
+        for row in connection.execute(sa.select(campaigns)).mappings()
+    ]
+    if rows:
+        connection.execute(sa.insert(revisions), rows)
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
