@@ -14,7 +14,7 @@ revision = "0002"
 down_revision = "0001"
 
 # The columns of `campaigns` that held a definition under the first schema.
-DEFINITION = {
+DEFINITION: dict[str, Any] = {
     "name": sa.Text,
     "purpose": sa.Text,
     "language": sa.Text,
