@@ -196,7 +196,7 @@ def _say_answer(found: Answer) -> None:
 
 
 def _book(own: Path | None) -> RuleBook:
-    from outdial.operations.rule_file import load_rule_book
+    from outdial.files.rule_file import load_rule_book
     from outdial.settings import own_rules_file
 
     return load_rule_book(own or own_rules_file())

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AttemptId, CampaignId
-from outdial.operations.file_values import SECONDS_PER_UNIT
+from outdial.files.file_values import SECONDS_PER_UNIT
 from outdial.storage import call_events, campaigns, reports
 from outdial.storage.database import database_now
 

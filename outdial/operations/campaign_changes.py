@@ -10,9 +10,9 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import DAY_NAMES, format_minute
+from outdial.files.checked_table import path_to, shown
+from outdial.files.file_values import SECONDS_PER_UNIT
 from outdial.operations.campaign_file import FORMAT, RETRIED
-from outdial.operations.checked_table import path_to, shown
-from outdial.operations.file_values import SECONDS_PER_UNIT
 
 NOT_SET: Final = "not set"
 

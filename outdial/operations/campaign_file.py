@@ -31,8 +31,8 @@ from outdial.domain.windows import (
     parse_days,
     parse_time,
 )
-from outdial.operations import file_values as values
-from outdial.operations.checked_table import Key, WrongValue, read_table, shown
+from outdial.files import file_values as values
+from outdial.files.checked_table import Key, WrongValue, read_table, shown
 
 FORMAT: Final = 1
 LARGEST_FILE_BYTES: Final = 1_000_000

@@ -24,8 +24,8 @@ from outdial.domain.windows import (
     parse_time,
 )
 from outdial.domain.zones import CallingZone, ZoneSource, calling_zone_of, zone
-from outdial.operations import file_values
-from outdial.operations.checked_table import WrongValue
+from outdial.files import file_values
+from outdial.files.checked_table import WrongValue
 
 OWN_WINDOW: Final = "window"
 

@@ -27,7 +27,7 @@ from outdial.domain.windows import (
     parse_days,
     parse_time,
 )
-from outdial.operations.rule_file import load_rule_book, packaged_rules
+from outdial.files.rule_file import load_rule_book, packaged_rules
 
 VECTORS = tomllib.loads(
     (Path(__file__).parents[1] / "data" / "calling_rules.toml").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from outdial.domain.campaign import Purpose
 from outdial.domain.lawful_hours import lawful_hours
 from outdial.domain.rules import Cap, CapCounts, Confidence, HolidayPolicy, RuleBook, UnknownRule
 from outdial.domain.windows import CallingWindow, is_open
-from outdial.operations.rule_file import RULE, RuleFileError, load_rule_book, parse_rules
+from outdial.files.rule_file import RULE, RuleFileError, load_rule_book, parse_rules
 
 TODAY = date(2026, 11, 23)
 MINE = """

@@ -34,8 +34,8 @@ from outdial.domain.rules import (
 )
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import WeeklyWindow, parse_days, parse_time
-from outdial.operations import file_values as values
-from outdial.operations.checked_table import Key, WrongValue, path_to, read_table, shown
+from outdial.files import file_values as values
+from outdial.files.checked_table import Key, WrongValue, path_to, read_table, shown
 
 FORMAT: Final = 1
 LARGEST_FILE_BYTES: Final = 1_000_000

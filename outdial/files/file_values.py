@@ -15,7 +15,7 @@ import phonenumbers
 
 from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
 from outdial.domain.zones import zone
-from outdial.operations.checked_table import WrongValue
+from outdial.files.checked_table import WrongValue
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -1,0 +1,1 @@
+"""Files that people write, read whole or refused with everything that is wrong in them."""
