@@ -16,7 +16,7 @@ from outdial.domain.errors import SettingsError
 from outdial.domain.fences import Fence
 from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
-from outdial.settings import Settings, resolve_secret
+from outdial.settings import Settings, own_rules_file, resolve_secret
 from outdial.storage import accounts
 from outdial.storage.database import Database
 from outdial.telephony.adapters import http, twilio
@@ -153,6 +153,7 @@ def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
         timezone=ZoneInfo(settings.scheduler_time_zone),
         deployment=settings.deployment,
         dial_only=settings.dial_only,
+        own_rules=own_rules_file(),
     )
     check_deployment(database, scheduler)
     return Worker(database, providers, scheduler, clock=clock, listen_url=settings.listen_url)

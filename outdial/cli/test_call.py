@@ -29,6 +29,8 @@ def call_and_follow(context: Context, campaign: str, number: str, *, now: bool) 
     """Whether the call was answered."""
     from outdial.bootstrap import AccountProviders, fence_of
     from outdial.engine.trial import prepare
+    from outdial.files.rule_books import KeptRuleBook
+    from outdial.settings import own_rules_file
     from outdial.storage import test_calls
 
     settings = context.settings
@@ -38,6 +40,7 @@ def call_and_follow(context: Context, campaign: str, number: str, *, now: bool) 
         number,
         fence_of(settings),
         scheduler_time_zone=settings.scheduler_time_zone,
+        rule_books=KeptRuleBook(own_rules_file()),
         now=now,
     )
     try:

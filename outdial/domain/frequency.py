@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 from outdial.domain.rules import Cap, CapCounts, CoolOff, Rule
 from outdial.domain.settle import Outcome
+from outdial.domain.windows import start_of_day
 from outdial.domain.zones import zone
 
 
@@ -40,6 +41,19 @@ def held_by_frequency(
     return max(held, key=lambda one: one.until, default=None)
 
 
+def counts(
+    rules: Iterable[Rule], calls: Sequence[PastCall], zones: tuple[str, ...], at: datetime
+) -> dict[str, int]:
+    """How many calls every cap counts at `at`, by the cap in words."""
+    return {
+        f"{rule.name}: {cap}": max(
+            (sum(leaves > at for leaves in leaving) for leaving in _leaving(cap, calls, zones)), default=0
+        )
+        for rule in rules
+        for cap in rule.caps
+    }
+
+
 def longest_memory(rules: Iterable[Rule]) -> timedelta:
     """How far back calls must be known for `held_by_frequency`, local dates in all zones of the world included."""
     periods = [
@@ -56,27 +70,29 @@ def longest_memory(rules: Iterable[Rule]) -> timedelta:
 
 def _held_by(rule: Rule, calls: Sequence[PastCall], zones: tuple[str, ...]) -> Iterator[Held]:
     for cap in rule.caps:
-        counted = [call.at for call in calls if call.is_connected or cap.counts is CapCounts.ATTEMPTS]
-        if len(counted) >= cap.max_calls:
-            yield Held(until=_free_again(cap, counted, zones), by=f"{rule.name}: {cap}")
+        # Held until fewer calls than the cap allows are left in its period: until the last but so many has left it.
+        frees = [
+            sorted(leaving, reverse=True)[cap.max_calls - 1]
+            for leaving in _leaving(cap, calls, zones)
+            if len(leaving) >= cap.max_calls
+        ]
+        if frees:
+            yield Held(until=max(frees), by=f"{rule.name}: {cap}")
     for cool_off in rule.cool_offs:
         ends = [_rested(cool_off, call.at, zones) for call in calls if call.outcome is cool_off.after]
         if ends:
             yield Held(until=max(ends), by=f"{rule.name}: {cool_off}")
 
 
-def _free_again(cap: Cap, counted: Sequence[datetime], zones: tuple[str, ...]) -> datetime:
-    """When fewer calls than the cap allows are left in its period: when the last but so many has left it."""
+def _leaving(cap: Cap, calls: Sequence[PastCall], zones: tuple[str, ...]) -> list[list[datetime]]:
+    """When each call that the cap counts leaves its period, by every clock that it is counted on."""
+    counted = [call.at for call in calls if call.is_connected or cap.counts is CapCounts.ATTEMPTS]
     if cap.days is None:
         # A call of exactly that age counts no more.
         period = timedelta(hours=cap.hours or 0)
-        return _last_but(cap.max_calls, (at.astimezone(UTC) + period for at in counted))
+        return [[at.astimezone(UTC) + period for at in counted]]
     days = cap.days
-    return max(_last_but(cap.max_calls, (_days_later(at, days, name) for at in counted)) for name in zones)
-
-
-def _last_but(count: int, instants: Iterable[datetime]) -> datetime:
-    return sorted(instants, reverse=True)[count - 1]
+    return [[_days_later(at, days, name) for at in counted] for name in zones]
 
 
 def _rested(cool_off: CoolOff, at: datetime, zones: tuple[str, ...]) -> datetime:
@@ -86,9 +102,4 @@ def _rested(cool_off: CoolOff, at: datetime, zones: tuple[str, ...]) -> datetime
 
 def _days_later(at: datetime, days: int, name: str) -> datetime:
     """The instant at which the local date that is so many days later begins."""
-    return _begin(at.astimezone(zone(name)).date() + timedelta(days=days), name)
-
-
-def _begin(day: date, name: str) -> datetime:
-    """The first instant of a local date; where the clock skips its midnight, or all of it, that of the skip."""
-    return datetime.combine(day, time(), tzinfo=zone(name)).astimezone(UTC)
+    return start_of_day(at.astimezone(zone(name)).date() + timedelta(days=days), name)

@@ -65,6 +65,10 @@ class LawfulHours:
             self._kept[epoch_day] = found
         return found
 
+    def shown(self, day: date) -> str:
+        """The hours of that local date, as the zone's own clock has them: `10:00-13:00, 14:00-20:00`, or `none`."""
+        return _shown(self.spans(_epoch_day(day)))
+
     def why_closed(self, at_local: datetime) -> str:
         for hours in self._rules:
             if not holds(hours.spans(_epoch_day(at_local.date())), _second_of_day(at_local)):
@@ -117,8 +121,7 @@ class _RuleHours:
 
     def _shown_day(self, day: date, holiday: str | None) -> str:
         weekday = DAY_NAMES[day.weekday()].capitalize()
-        spans = self.spans(_epoch_day(day))
-        hours = ", ".join(f"{_clock(start)}-{_clock(end)}" for start, end in spans) or "none"
+        hours = _shown(self.spans(_epoch_day(day)))
         if holiday is not None and self.rule.holidays is HolidayPolicy.AS_SUNDAY:
             return f"on {holiday}, which counts as a Sunday: {hours}"
         next_holiday = self._holiday(day + _ONE_DAY)
@@ -192,6 +195,10 @@ def _seconds_of(blackout: Blackout, day: date) -> tuple[int, int]:
     second = timedelta(seconds=1)
     start, end = (blackout.from_local - midnight) // second, (blackout.until_local - midnight) // second
     return max(start, 0), min(end, DAY_SECONDS)
+
+
+def _shown(spans: Spans) -> str:
+    return ", ".join(f"{_clock(start)}-{_clock(end)}" for start, end in spans) or "none"
 
 
 def _epoch_day(day: date) -> int:

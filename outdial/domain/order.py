@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -32,16 +32,29 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`due` in the order of service; `held` counts buckets with due contacts by what holds them."""
+    """`due` in the order of service; `held` counts buckets with due contacts by what holds them.
+
+    `is_waited_for`: somebody waits at all, due or not.
+    """
 
     due: list[Bucket]
     permits: Mapping[tuple[CampaignId, CallingZoneId], Permit]
     held: Mapping[Reason, int]
     next_due_at: datetime | None
+    is_waited_for: bool
+
+    def still_open(self, at: datetime) -> Plan:
+        """Without what has closed by `at`."""
+        open_now = [
+            bucket
+            for bucket in self.due
+            if (until := self.permits[bucket.campaign_id, bucket.calling_zone_id].until) is None or until > at
+        ]
+        return self if len(open_now) == len(self.due) else replace(self, due=open_now)
 
 
 def plan(
-    buckets: Iterable[Bucket],
+    buckets: Collection[Bucket],
     permit_of: Callable[[CampaignId, CallingZoneId], Permit | Refusal],
     at: datetime,
 ) -> Plan:
@@ -63,7 +76,13 @@ def plan(
             permits[bucket.campaign_id, bucket.calling_zone_id] = answer
             due.append(bucket)
     due.sort(key=lambda bucket: _service_key(bucket, permits[bucket.campaign_id, bucket.calling_zone_id]))
-    return Plan(due=due, permits=permits, held=held, next_due_at=min(later, default=None))
+    return Plan(
+        due=due,
+        permits=permits,
+        held=held,
+        next_due_at=min(later, default=None),
+        is_waited_for=bool(buckets),
+    )
 
 
 def _service_key(bucket: Bucket, permit: Permit) -> tuple[float, ...]:

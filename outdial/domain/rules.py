@@ -6,9 +6,10 @@ it be called, `frequency` how often. Nothing here is legal advice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +19,7 @@ from outdial.domain.settle import Outcome
 from outdial.domain.windows import WeeklyWindow
 
 AUTO: Final = "auto"
+NO_RULE: Final = "none"
 CAVEAT: Final = "No legal advice: defaults collected from public texts, to be checked with counsel before anyone relies on them."
 
 
@@ -227,6 +229,7 @@ class RuleBook:
     rules: tuple[Rule, ...]
     _by_name: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
     _newest: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
+    _changes: Sequence[date] = field(init=False, repr=False, compare=False)
     _choices: dict[tuple[object, ...], Choice] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -235,6 +238,9 @@ class RuleBook:
         object.__setattr__(self, "_by_name", {rule.name: rule for rule in self.rules})
         ordered = sorted(self.rules, key=lambda rule: rule.version)
         object.__setattr__(self, "_newest", {rule.id: rule for rule in ordered})
+        begin = {rule.valid_from for rule in self.rules if rule.valid_from is not None}
+        end = {rule.valid_to + timedelta(days=1) for rule in self.rules if rule.valid_to is not None}
+        object.__setattr__(self, "_changes", sorted(begin | end))
 
     def find(self, name: str) -> Rule:
         """By `id` (its newest version) or `id@version`. Raises `UnknownRule`."""
@@ -242,6 +248,11 @@ class RuleBook:
         if found is None:
             raise UnknownRule(f"There is no calling rule {name!r}: `outdial rules list` shows all.")
         return found
+
+    def next_change(self, on: date) -> date | None:
+        """The first date after `on` from which a rule may be in force that was not, or not be any more."""
+        found = bisect_right(self._changes, on)
+        return self._changes[found] if found < len(self._changes) else None
 
     def check_name(self, name: str, purpose: Purpose, on: date) -> None:
         """Whether a campaign of that purpose may name `auto` or that rule on that day. Raises `UnknownRule`."""

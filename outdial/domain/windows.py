@@ -14,7 +14,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -210,6 +210,23 @@ def state_of(hours: Hours, zones: tuple[str, ...], at: datetime) -> OpenState:
     if opens_at > second:
         return OpenState(is_open=False, until=_instant(opens_at))
     return OpenState(is_open=True, until=_instant(closes_at))
+
+
+def next_start(hours: Hours, zones: tuple[str, ...], at: datetime, guard: timedelta) -> datetime | None:
+    """The first instant from `at` on at which it is open and stays so for longer than `guard`. None: as `next_opening`."""
+    limit, instant = at + HORIZON, at
+    while instant < limit:
+        opening = next_opening(hours, zones, instant)
+        closing = None if opening is None else next_closing(hours, zones, opening)
+        if opening is None or closing is None or closing - opening > guard:
+            return opening
+        instant = closing
+    return None
+
+
+def start_of_day(day: date, name: str) -> datetime:
+    """The first instant (UTC) of a local date; where the clock skips its midnight, or all of it, that of the skip."""
+    return datetime.combine(day, time(), tzinfo=zone(name)).astimezone(UTC)
 
 
 def explain(hours: Hours, zones: tuple[str, ...], at: datetime) -> str:

@@ -65,6 +65,7 @@ class CallingZone:
     time_zones: tuple[str, ...]
     country: str | None
     source: ZoneSource
+    subdivision: str | None = None
 
     @property
     def key(self) -> str:

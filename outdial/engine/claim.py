@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -20,12 +20,21 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
-from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
-from outdial.domain.order import Bucket, Plan, plan
+from outdial.domain.frequency import PastCall
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.order import Plan, plan
 from outdial.domain.pacing import HORIZON, Slots, reserve
-from outdial.domain.permit import Permit, Reason, Refusal, zone_permit
+from outdial.domain.permit import (
+    BUSY_NUMBER_DELAY,
+    Case,
+    Permit,
+    Reason,
+    Refusal,
+    contact_facts,
+    refusal_of,
+)
 from outdial.engine.definitions import Definitions
-from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment
+from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment, past_calls
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.campaigns import RunningCampaign
 from outdial.storage.contacts import DueContact, Move
@@ -34,11 +43,6 @@ from outdial.storage.deployment import Deployment
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
-# When to look again at a contact whose number has an open call. The end of that call makes it due at once: this is the
-# net for the end that came while the claim was being made.
-BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
-# And at one that this worker must not call, though another may.
-DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
 
@@ -99,32 +103,35 @@ def claim(
     known: Definitions,
     clock: Clock,
 ) -> Claimed:
-    """Take what may be called now, as many as there are free lines and slots, and make attempts of them."""
-    # Before the lock, so that it costs nobody a wait: what a stop is exact by is the last check.
+    """Take what may be called now, as many as there are free lines and slots, and make attempts of them.
+
+    What may be called is worked out before the account is locked, so that many zones and rules cost nobody a wait: a
+    permit holds until its instant, and what a stop or an exclusion is exact by is the last check.
+    """
     around = deployment.load(connection)
-    account = accounts.lock(connection, account_id)
+    account = accounts.by_id(connection, account_id)
     if account is None:
         return Claimed()
+    at = database_now(connection)
+    work = _look_around(connection, account, around, at, settings, known)
+    found = Claimed(
+        at=at,
+        held=dict(work.planned.held),
+        next_due_at=work.planned.next_due_at,
+        definitions=work.definitions,
+        tolerance_seconds=account.rate.tolerance().total_seconds(),
+        is_drained=not work.planned.is_waited_for and bool(work.running),
+        not_here=settings.fence.why_not_here(around.name),
+    )
+    account = accounts.lock(connection, account_id)
+    assert account is not None, "accounts are never deleted"
     # The database's instant, and a reading of our own clock that is surely not later.
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)
     moment = Moment(at=open_calls.at, read_at=read_at)
     free = max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
-    running = campaigns.running(connection, account_id, moment.at)
-    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
-    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
-    planned = _plan(connection, waiting, definitions, account, moment.at, settings, known)
-    found = Claimed(
-        at=moment.at,
-        free_lines=free,
-        held=dict(planned.held),
-        next_due_at=planned.next_due_at,
-        definitions=definitions,
-        tolerance_seconds=account.rate.tolerance().total_seconds(),
-        is_drained=not waiting and bool(running),
-        not_here=settings.fence.why_not_here(around.name),
-    )
-    if not planned.due:
+    found = replace(found, at=moment.at, free_lines=free)
+    if not work.planned.due:
         return found
     blocked = fenced(around, account, found.not_here) or blocked_until(account, moment.at, free)
     if blocked is not None:
@@ -140,13 +147,14 @@ def claim(
         claim_id=claim_id,
         settings=settings,
         moment=moment,
-        planned=planned,
-        definitions=definitions,
-        revisions={campaign.id: campaign.revision for campaign in running},
+        # The lock may have taken long to get.
+        planned=work.planned.still_open(moment.at),
+        definitions=work.definitions,
+        revisions={campaign.id: campaign.revision for campaign in work.running},
         slots=slots,
-        numbers=_caller_numbers(connection, definitions, account),
+        numbers=_caller_numbers(connection, work.definitions, account),
     )
-    transaction.fill(running, open_calls)
+    transaction.fill(work.running, open_calls)
     return transaction.close(found)
 
 
@@ -159,14 +167,11 @@ def next_due(
         return None
     open_calls = attempts.count_open(connection, account_id)
     at = open_calls.at
-    running = campaigns.running(connection, account_id, at)
-    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
-    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
-    planned = _plan(connection, waiting, definitions, account, at, settings, known)
+    around = deployment.load(connection)
+    planned = _look_around(connection, account, around, at, settings, known).planned
     instants = [planned.next_due_at, campaigns.next_start(connection, account_id)]
     if planned.due:
         free = account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting
-        around = deployment.load(connection)
         not_here = settings.fence.why_not_here(around.name)
         blocked = fenced(around, account, not_here) or blocked_until(account, at, free)
         slot = max(at, (account.rate_cursor_at or at) - HORIZON)
@@ -222,6 +227,8 @@ class _Transaction:
     skipped: Counter[Reason] = field(default_factory=Counter)
     held: Counter[Reason] = field(default_factory=Counter)
     read: set[CampaignId] = field(default_factory=set)
+    calls_before: Mapping[str, tuple[PastCall, ...]] = field(default_factory=dict)
+    facts: dict[ContactId, dict[str, Any]] = field(default_factory=dict)
 
     def fill(self, running: Sequence[RunningCampaign], open_calls: OpenCalls) -> None:
         """Share the slots among the campaigns that have due contacts; what one cannot use goes to the others."""
@@ -260,40 +267,49 @@ class _Transaction:
         due = [bucket for bucket in self.planned.due if bucket.campaign_id in shares]
         found = contacts.take_due(self.connection, due, shares, self.moment.at)
         self.read.update(shares)
-        passed_over = {
-            contact.id: reason for contact in found if (reason := self._why_not(contact)) is not None
-        }
+        passed_over = self._refusals(found)
         callable_now = [contact for contact in found if contact.id not in passed_over]
         inserted = self._insert(callable_now)
         # Another account took the number between our look and our insert, or it stands twice in this batch.
-        passed_over |= {
-            contact.id: Reason.NUMBER_BUSY for contact in callable_now if contact.id not in inserted
-        }
+        busy = Refusal(reason=Reason.NUMBER_BUSY, until=self.moment.at + BUSY_NUMBER_DELAY)
+        passed_over |= {contact.id: busy for contact in callable_now if contact.id not in inserted}
         contacts.begin_attempts(self.connection, list(inserted))
-        contacts.move(
-            self.connection, [self._moved(contact_id, why) for contact_id, why in passed_over.items()]
-        )
-        self.skipped.update(passed_over.values())
+        contacts.move(self.connection, [_moved(contact_id, why) for contact_id, why in passed_over.items()])
+        self.skipped.update(refusal.reason for refusal in passed_over.values())
         return Counter(contact.campaign_id for contact in found)
 
-    def _why_not(self, contact: DueContact) -> Reason | None:
-        # First, for the others are final, and who must not be called from here may well be called from elsewhere.
-        if not self.settings.fence.allows(contact.phone_number):
-            return Reason.DIAL_ONLY
-        if contact.is_excluded:
-            return Reason.EXCLUDED
-        if contact.call_before is not None and contact.call_before <= self.moment.at:
-            return Reason.DEADLINE
-        return Reason.NUMBER_BUSY if contact.is_busy else None
+    def _refusals(self, found: Sequence[DueContact]) -> dict[ContactId, Refusal]:
+        self.calls_before = self._calls_to(found)
+        refusals: dict[ContactId, Refusal] = {}
+        for contact in found:
+            case = self._case(contact)
+            refusal = refusal_of(case)
+            if refusal is None:
+                self.facts[contact.id] = case.permit.facts(self.moment.at) | contact_facts(case)
+            else:
+                refusals[contact.id] = refusal
+        return refusals
 
-    def _moved(self, contact_id: ContactId, reason: Reason) -> Move:
-        if reason is Reason.EXCLUDED:
-            return Move(id=contact_id, state=ContactState.EXCLUDED, final_reason="exclusion_list")
-        if reason is Reason.DEADLINE:
-            return Move(id=contact_id, state=ContactState.EXPIRED, final_reason="deadline")
-        if reason is Reason.DIAL_ONLY:
-            return Move(id=contact_id, next_attempt_at=self.moment.at + DIAL_ONLY_DELAY)
-        return Move(id=contact_id, next_attempt_at=self.moment.at + BUSY_NUMBER_DELAY, awaits_number=True)
+    def _calls_to(self, found: Sequence[DueContact]) -> Mapping[str, tuple[PastCall, ...]]:
+        """The calls so far to the numbers of those whose rules count them."""
+        memories = {contact.phone_number: self._permit(contact).memory for contact in found}
+        capped = [number for number, memory in memories.items() if memory]
+        if not capped:
+            return {}
+        return past_calls.of_numbers(self.connection, capped, self.moment.at - max(memories.values()))
+
+    def _case(self, contact: DueContact) -> Case:
+        return Case(
+            callee=contact,
+            definition=self.definitions[contact.campaign_id],
+            permit=self._permit(contact),
+            fence=self.settings.fence,
+            calls=self.calls_before.get(contact.phone_number, ()),
+            at=self.moment.at,
+        )
+
+    def _permit(self, contact: DueContact) -> Permit:
+        return self.planned.permits[contact.campaign_id, contact.calling_zone_id]
 
     def _insert(self, callable_now: Sequence[DueContact]) -> Mapping[ContactId, AttemptId]:
         if not callable_now:
@@ -301,9 +317,10 @@ class _Transaction:
         slots = self.slots.instants[self.slots_used : self.slots_used + len(callable_now)]
         self.slots_used += len(callable_now)
         new = [self._attempt(contact, dial_at) for contact, dial_at in zip(callable_now, slots, strict=True)]
-        inserted = attempts.insert(
+        taken = attempts.insert(
             self.connection, new, claim_id=self.claim_id, worker_id=self.worker_id, at=self.moment.at
         )
+        inserted = self._without_overtaken(callable_now, taken)
         for contact, attempt in zip(callable_now, new, strict=True):
             if contact.id in inserted:
                 self.calls.append(
@@ -320,8 +337,22 @@ class _Transaction:
                 )
         return inserted
 
+    def _without_overtaken(
+        self, contacts_of: Sequence[DueContact], inserted: Mapping[ContactId, AttemptId]
+    ) -> Mapping[ContactId, AttemptId]:
+        """Caps are counted again now that the inserted rows hold the numbers: what was counted before, another account
+        may have overtaken. Whoever it did is given back, to be looked at again.
+        """
+        counted = [one for one in contacts_of if one.id in inserted and self._permit(one).memory]
+        now = self._calls_to(counted)
+        overtaken = [
+            one.id for one in counted if now[one.phone_number] != self.calls_before[one.phone_number]
+        ]
+        attempts.take_back(self.connection, [inserted[contact_id] for contact_id in overtaken])
+        return {one: attempt_id for one, attempt_id in inserted.items() if one not in overtaken}
+
     def _attempt(self, contact: DueContact, dial_at: datetime) -> NewAttempt:
-        permit = self.planned.permits[contact.campaign_id, contact.calling_zone_id]
+        permit = self._permit(contact)
         dial_at = max(dial_at, self.moment.at)
         ends = (dial_at + NOT_AFTER, permit.until, contact.call_before)
         numbers = self.numbers[contact.campaign_id]
@@ -336,8 +367,19 @@ class _Transaction:
             call_id=self.settings.new_call_id(),
             dial_at=dial_at,
             not_after=min(end for end in ends if end is not None),
-            permit=permit.facts(self.moment.at),
+            permit=self.facts[contact.id] | self._limits(contact.campaign_id),
         )
+
+    def _limits(self, campaign_id: CampaignId) -> dict[str, Any]:
+        cps = self.account.rate.calls_per_second
+        return {
+            "limits": {
+                "account_calls": self.account.max_concurrent_calls,
+                "account_calls_per_second": None if cps is None else float(cps),
+                "account_burst": self.account.rate.burst,
+                "campaign_calls": self.definitions[campaign_id].max_concurrent_calls,
+            }
+        }
 
     def close(self, found: Claimed) -> Claimed:
         """Write the cursor and the hints, and say what was done."""
@@ -357,31 +399,51 @@ class _Transaction:
         )
 
 
-def _plan(
+# What becomes of a contact that may never be called.
+FINAL: Final[Mapping[Reason, tuple[ContactState, str]]] = {
+    Reason.EXCLUDED: (ContactState.EXCLUDED, "exclusion_list"),
+    Reason.DEADLINE: (ContactState.EXPIRED, "deadline"),
+}
+
+
+def _moved(contact_id: ContactId, refusal: Refusal) -> Move:
+    if refusal.reason in FINAL:
+        state, reason = FINAL[refusal.reason]
+        return Move(id=contact_id, state=state, final_reason=reason)
+    return Move(
+        id=contact_id,
+        next_attempt_at=refusal.until,
+        awaits_number=refusal.reason is Reason.NUMBER_BUSY,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What waits on an account."""
+
+    running: Sequence[RunningCampaign]
+    definitions: Mapping[CampaignId, CampaignDefinition]
+    planned: Plan
+
+
+def _look_around(
     connection: sa.Connection,
-    waiting: Sequence[Bucket],
-    definitions: Mapping[CampaignId, CampaignDefinition],
     account: Account,
+    around: Deployment,
     at: datetime,
     settings: ClaimSettings,
     known: Definitions,
-) -> Plan:
+) -> _Work:
+    """Which campaigns run, who waits in them, and which of these may be called by the hour. Reads without a lock."""
+    running = campaigns.running(connection, account.id, at)
+    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
+    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
     zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting})
-    answers: dict[tuple[CampaignId, CallingZoneId], Permit | Refusal] = {}
-
-    def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
-        key = (campaign_id, zone_id)
-        if key not in answers:
-            answers[key] = zone_permit(
-                definitions[campaign_id],
-                zones[zone_id],
-                at,
-                scheduler_time_zone=settings.scheduler_time_zone,
-                blocked_countries=account.blocked_countries,
-            )
-        return answers[key]
-
-    return plan(waiting, permit_of, at)
+    permit_of = known.permits.asked_by(account, around, definitions, settings.scheduler_time_zone)
+    planned = plan(
+        waiting, lambda campaign_id, zone_id: permit_of(campaign_id, zone_id, zones[zone_id], at), at
+    )
+    return _Work(running=running, definitions=definitions, planned=planned)
 
 
 def fenced(around: Deployment, account: Account, not_here: str | None) -> tuple[Reason, None] | None:

@@ -1,4 +1,4 @@
-"""Campaign definitions and calling zones, read once per revision and kept: a pass over many campaigns reads none."""
+"""Campaign definitions, calling zones and permits, worked out once per revision and kept: a pass over many campaigns reads none."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
 from outdial.engine.on_settled import Host, OnSettled
+from outdial.engine.permits import Permits
+from outdial.files.rule_books import RuleBooks
 from outdial.storage import calling_zones, campaigns
 
 
 class Definitions:
     """Safe to share by the threads of one process: an entry never changes, it is only replaced by a newer one.
 
-    `on_settled`: what the host of this process wants called with every attempt that is settled, whoever settles it.
+    `rule_books`: the calling rules as they are now; None: the package's. `on_settled`: what the host of this process wants called with every attempt that is settled, whoever settles it.
     """
 
-    def __init__(self, on_settled: OnSettled | None = None) -> None:
+    def __init__(self, on_settled: OnSettled | None = None, rule_books: RuleBooks | None = None) -> None:
+        self.permits = Permits(rule_books)
         self.host = None if on_settled is None else Host(on_settled)
         self._campaigns: dict[CampaignId, tuple[int, CampaignDefinition]] = {}
         self._zones: dict[CallingZoneId, CallingZone] = {}

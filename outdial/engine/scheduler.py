@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,7 @@ from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.record import Released
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
+from outdial.files.rule_books import KeptRuleBook
 from outdial.storage import accounts, deployment, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
@@ -49,7 +51,7 @@ class SchedulerSettings:
     zone; `account` names the account to dial for, and may be left out where there is only one.
 
     A database that has a name is only dialed from where `deployment` says the same. `dial_only`: the only numbers
-    (E.164) that may be called; empty means all.
+    (E.164) that may be called; empty means all. `own_rules`: a file of calling rules beside the package's.
     """
 
     callback_url: str | None
@@ -58,6 +60,7 @@ class SchedulerSettings:
     account: str | None = None
     deployment: str | None = None
     dial_only: frozenset[str] = frozenset()
+    own_rules: Path | None = None
 
     @property
     def fence(self) -> Fence:
@@ -214,7 +217,7 @@ class SchedulerService:
         self._provider = telephony_provider
         self._settings = settings
         self._new_call_id = new_call_id or call_id_factory(self._clock)
-        self._known = Definitions(on_settled)
+        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules))
         self._before_call = before_call
         # One row for all passes of this object: a pass every second would leave thousands a day.
         self._worker_id: WorkerId | None = None

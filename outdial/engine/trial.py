@@ -8,14 +8,15 @@ as a test, so that it stands in no queue, count or result, and the next free lin
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from outdial.clock import Clock
+from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition, CampaignStatus
 from outdial.domain.contact import Stage
@@ -23,9 +24,8 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
 from outdial.domain.pacing import reserve
-from outdial.domain.permit import Permit, Reason, zone_permit
+from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_permit
 from outdial.domain.phone_numbers import normalize
-from outdial.domain.windows import explain
 from outdial.domain.zones import CallingZone, calling_zone_of
 from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, blocked_until, fenced
 from outdial.engine.definitions import Definitions
@@ -33,6 +33,7 @@ from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
 from outdial.engine.reconcile import ask
 from outdial.engine.transactions import Transactions
+from outdial.files.rule_books import KeptRuleBook, RuleBooks
 from outdial.storage import (
     accounts,
     attempts,
@@ -75,7 +76,8 @@ class Trial:
     phone_number: str
     from_number: str
     zone_id: CallingZoneId
-    permit: Permit
+    permit: Mapping[str, Any]
+    permitted_until: datetime | None
     until: datetime
 
 
@@ -86,6 +88,7 @@ def prepare(
     fence: Fence,
     *,
     scheduler_time_zone: str,
+    rule_books: RuleBooks | None = None,
     now: bool,
 ) -> Trial:
     """Check all that can be checked before, and line up; `now`: whatever the windows say. Raises `NotFound`, `InvalidPhoneNumber`, `NotCallable`."""
@@ -109,7 +112,12 @@ def prepare(
             f"{number.e164} is excluded, and that holds for tests too: `outdial exclusions check {number.e164}` says why."
         )
     zone = calling_zone_of(number.e164, default_time_zone=definition.default_time_zone)
-    permit = _permit(account, definition, zone, at, scheduler_time_zone, now=now)
+    terms = Terms(
+        rules=RulesInForce((rule_books or KeptRuleBook())(), deployment.load(connection).accepted_rules),
+        scheduler_time_zone=scheduler_time_zone,
+        blocked_countries=account.blocked_countries,
+    )
+    permit = _permit(account, definition, zone, at, terms, now=now)
     resting = accounts.resting_numbers(connection, account.id)
     own = (account.outbound_number,) if account.outbound_number else ()
     from_numbers = [one for one in (definition.caller_numbers or own) if one not in resting]
@@ -131,7 +139,8 @@ def prepare(
         phone_number=number.e164,
         from_number=from_numbers[0],
         zone_id=zone_id,
-        permit=permit,
+        permit={"hours_not_asked": True} if permit is None else permit.facts(at),
+        permitted_until=None if permit is None else permit.until,
         until=until,
     )
 
@@ -218,17 +227,12 @@ def _permit(
     definition: CampaignDefinition,
     zone: CallingZone,
     at: datetime,
-    scheduler_time_zone: str,
+    terms: Terms,
     *,
     now: bool,
-) -> Permit:
-    answer = zone_permit(
-        definition,
-        zone,
-        at,
-        scheduler_time_zone=scheduler_time_zone,
-        blocked_countries=account.blocked_countries,
-    )
+) -> Permit | None:
+    """None: it is closed, and `now` wants the call all the same."""
+    answer = zone_permit(definition, zone, at, terms)
     if isinstance(answer, Permit):
         return answer
     if answer.reason is Reason.DESTINATION_BLOCKED:
@@ -236,14 +240,10 @@ def _permit(
             f"The provider lets the account {account.name!r} call nobody in {zone.country}: when that is mended, "
             f"`outdial account set {account.name}` lifts it."
         )
-    if not now:
-        why = (
-            explain(definition.window, zone.time_zones, at)
-            if zone.time_zones
-            else "it is not known in which time zone this number rings"
-        )
-        raise NotCallable(f"Outside the campaign's windows: {why}. To call all the same, add --now.")
-    return Permit(until=None, zone=zone)
+    if now:
+        return None
+    why = answer.says or hours_in_words(definition, zone, at, terms)
+    raise NotCallable(f"Outside the lawful hours: {why}. To call all the same, add --now.")
 
 
 def _claim(
@@ -272,7 +272,7 @@ def _claim(
             raise NotCallable(f"No line came free for the test call in {PATIENCE.seconds} s ({reason}).")
         return None
     dial_at = max(slots.instants[0], moment.at)
-    until = trial.permit.until
+    until = trial.permitted_until
     if until is not None and until <= dial_at:
         raise NotCallable("The campaign's window closed while the test call waited for a line.")
     new = NewAttempt(
@@ -286,7 +286,7 @@ def _claim(
         call_id=call_id,
         dial_at=dial_at,
         not_after=dial_at + NOT_AFTER if until is None else min(dial_at + NOT_AFTER, until),
-        permit={**trial.permit.facts(moment.at), "is_test": True},
+        permit={**trial.permit, "is_test": True},
     )
     inserted = attempts.insert(connection, [new], claim_id=call_id, worker_id=worker_id, at=moment.at)
     if not inserted:

@@ -30,6 +30,7 @@ from outdial.engine.reconcile import look_up, tidy
 from outdial.engine.scheduler import Lane, SchedulerSettings, engine_of, the_account
 from outdial.engine.transactions import Transactions
 from outdial.engine.wakeups import Wakeups
+from outdial.files.rule_books import KeptRuleBook
 from outdial.storage import accounts, migrate, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
@@ -107,7 +108,7 @@ class Worker:
             fence=settings.fence,
         )
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._known = Definitions(on_settled)
+        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules))
         self._gate = None if before_call is None else Gate(before_call)
         self._wakeups = Wakeups(self._database, listen_url)
         self._lanes: dict[AccountId, tuple[Lane, asyncio.Task[None]]] = {}

@@ -138,6 +138,14 @@ def insert(
     return {ContactId(row.contact_id): AttemptId(row.id) for row in inserted}
 
 
+def take_back(connection: sa.Connection, ids: Collection[AttemptId]) -> None:
+    """Attempts that this very transaction has inserted, and nobody has seen."""
+    if ids:
+        connection.execute(
+            sa.delete(attempts).where(attempts.c.id.in_(tuple(ids)), attempts.c.sent_at.is_(None))
+        )
+
+
 def last_check(
     connection: sa.Connection,
     ids: Collection[AttemptId],

@@ -1,4 +1,7 @@
-"""Statements over `deployment`: the database's own name, and the stop of everything. One row, or none."""
+"""Statements over `deployment`: the database's own name, the stop of everything, the calling rules that were accepted.
+
+One row, or none.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,34 @@ from outdial.storage.tables import deployment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """`name` None: the database has none, and asks for none. `stopped_at` is aware UTC."""
+    """`name` None: the database has none, and asks for none. `stopped_at` is aware UTC.
+
+    `accepted_rules`: version by id of the calling rules that somebody has accepted; None: nobody was ever asked.
+    """
 
     name: str | None = None
     stopped_at: datetime | None = None
     stopped_by: str | None = None
     stopped_reason: str | None = None
+    accepted_rules: Mapping[str, int] | None = None
 
 
 def load(connection: sa.Connection) -> Deployment:
     row = connection.execute(sa.select(deployment)).mappings().one_or_none()
     if row is None:
         return Deployment()
-    names = ("name", "stopped_at", "stopped_by", "stopped_reason")
+    names = ("name", "stopped_at", "stopped_by", "stopped_reason", "accepted_rules")
     return Deployment(**{name: row[name] for name in names})
 
 
 def set_name(connection: sa.Connection, name: str) -> None:
     _write(connection, {"name": name})
+
+
+def accept_rules(connection: sa.Connection, versions: Mapping[str, int]) -> None:
+    """These versions of calling rules, by id, are accepted; what was accepted of others stays so."""
+    accepted = load(connection).accepted_rules or {}
+    _write(connection, {"accepted_rules": {**accepted, **versions}})
 
 
 def stop(connection: sa.Connection, by: str, reason: str, at: datetime) -> bool:

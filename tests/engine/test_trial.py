@@ -284,7 +284,7 @@ def test_a_window_that_closes_while_it_waits_for_a_line_stops_a_test_call(world:
     soon = world.database.run(database_now) - timedelta(seconds=1)
     provider = RecordingProvider()
     with pytest.raises(NotCallable, match="window closed"):
-        call(world, replace(trial, permit=replace(trial.permit, until=soon)), provider)
+        call(world, replace(trial, permitted_until=soon), provider)
     assert not provider.requests
 
 

@@ -10,8 +10,11 @@ from hypothesis import given, strategies as st
 
 from outdial.domain.contact import Stage
 from outdial.domain.ids import CallingZoneId, CampaignId
+from outdial.domain.lawful_hours import lawful_hours
 from outdial.domain.order import Bucket, Plan, plan
 from outdial.domain.permit import Permit, Reason, Refusal
+from outdial.domain.rules import Choice
+from outdial.domain.windows import CallingWindow
 from outdial.domain.zones import CallingZone, ZoneSource
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -35,7 +38,15 @@ ANY_BUCKET = st.builds(
 
 
 def permit(until: datetime | None = None) -> Permit:
-    return Permit(until=until, zone=ROME)
+    return Permit(
+        until=until,
+        closes_at=until,
+        zone=ROME,
+        choice=Choice(rules=(), why="none"),
+        hours=lawful_hours(CallingWindow(), (), "IT"),
+        guard=timedelta(),
+        memory=timedelta(),
+    )
 
 
 def planned(*buckets: Bucket, **answers: Permit | Refusal) -> Plan:

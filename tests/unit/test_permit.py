@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from outdial.domain.campaign import CampaignDefinition, Purpose
-from outdial.domain.permit import Permit, Reason, Refusal, zone_permit
+from outdial.domain.accepted_rules import RulesInForce
+from outdial.domain.campaign import CallOptions, CampaignDefinition, Purpose
+from outdial.domain.permit import Permit, Reason, Refusal, Terms, next_lawful_start, zone_permit
+from outdial.domain.rules import RuleBook
 from outdial.domain.windows import CallingWindow, WeeklyWindow
 from outdial.domain.zones import CallingZone, ZoneSource
 
@@ -23,21 +26,51 @@ def answer(
     at: datetime = AT,
     blocked: tuple[str, ...] = (),
     scheduler_time_zone: str = "UTC",
+    rules: RuleBook | None = None,
+    accepted: Mapping[str, int] | None = None,
     **definition: object,
 ) -> Permit | Refusal:
     given = {"purpose": Purpose.SURVEY, "account": "main", "window": NINE_TO_FIVE, **definition}
     whole = CampaignDefinition(name="survey", **given)
-    return zone_permit(
-        whole,
-        zone,
-        at,
+    terms = Terms(
+        rules=RulesInForce(rules or RuleBook(()), accepted),
         scheduler_time_zone=scheduler_time_zone,
         blocked_countries=dict.fromkeys(blocked, "no"),
     )
+    return zone_permit(whole, zone, at, terms)
 
 
-def test_an_open_window_permits_until_it_closes() -> None:
-    assert answer() == Permit(until=datetime(2026, 3, 2, 16, 0, tzinfo=UTC), zone=ROME)
+def until(permit: Permit | Refusal) -> datetime | None:
+    assert isinstance(permit, Permit), permit
+    return permit.until
+
+
+def test_an_open_window_permits_until_a_guard_before_it_closes() -> None:
+    # The phone may ring for 30 seconds, and half a minute is for the provider.
+    assert until(answer()) == datetime(2026, 3, 2, 15, 59, tzinfo=UTC)
+
+
+def test_the_guard_is_as_long_as_the_campaign_says() -> None:
+    assert until(answer(guard_seconds=600)) == datetime(2026, 3, 2, 15, 50, tzinfo=UTC)
+
+
+def test_the_guard_is_longer_where_the_phone_rings_longer() -> None:
+    call = CallOptions(ring_timeout_seconds=60)
+    assert until(answer(call=call)) == datetime(2026, 3, 2, 15, 58, 30, tzinfo=UTC)
+
+
+def test_within_the_guard_no_call_leaves() -> None:
+    closes_at = datetime(2026, 3, 2, 16, 0, tzinfo=UTC)
+    answers = [answer(at=closes_at - timedelta(seconds=before)) for before in (61, 60, 1)]
+    assert isinstance(answers[0], Permit)
+    assert answers[1:] == [Refusal(reason=Reason.CLOSING_SOON, until=closes_at)] * 2
+
+
+def test_a_window_shorter_than_the_guard_never_opens() -> None:
+    short = CallingWindow(weekly=(WeeklyWindow(days=frozenset(range(7)), start_minute=600, end_minute=601),))
+    definition = CampaignDefinition(name="survey", purpose=Purpose.SURVEY, account="main", window=short)
+    terms = Terms(rules=RulesInForce(RuleBook(())), scheduler_time_zone="UTC", blocked_countries={})
+    assert next_lawful_start(definition, ROME, AT, terms) is None
 
 
 def test_a_closed_window_refuses_until_it_opens() -> None:
@@ -47,11 +80,11 @@ def test_a_closed_window_refuses_until_it_opens() -> None:
 
 def test_a_permit_ends_with_the_campaign() -> None:
     ends_at = AT + timedelta(minutes=5)
-    assert answer(ends_at=ends_at) == Permit(until=ends_at, zone=ROME)
+    assert until(answer(ends_at=ends_at)) == ends_at
 
 
 def test_a_window_without_hours_permits_without_end() -> None:
-    assert answer(window=CallingWindow()) == Permit(until=None, zone=ROME)
+    assert until(answer(window=CallingWindow())) is None
 
 
 def test_one_closed_candidate_zone_refuses() -> None:

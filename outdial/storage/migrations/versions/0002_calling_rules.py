@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from outdial.storage.database import schema_of
 from outdial.storage.types import BigId, Instant, Json
 
 revision = "0002"
@@ -38,9 +39,11 @@ DEFINITION: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("deployment") as table:
+    # ALTER TABLE is the one statement that does not go where the connection's other tables are.
+    schema = schema_of(op.get_bind())
+    with op.batch_alter_table("deployment", schema=schema) as table:
         table.add_column(sa.Column("accepted_rules", Json))
-    with op.batch_alter_table("campaigns") as table:
+    with op.batch_alter_table("campaigns", schema=schema) as table:
         table.add_column(sa.Column("guard_seconds", sa.Integer()))
         table.add_column(sa.Column("required_consent", sa.Text()))
         table.add_column(sa.Column("unknown_zone", sa.Text(), nullable=False, server_default="closed"))
@@ -58,8 +61,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("campaign_id", "revision", name=op.f("pk_campaign_revisions")),
     )
-    _keep_revisions()
-    op.add_column("contacts", sa.Column("person_key", sa.Text()))
+    _keep_revisions(schema)
+    op.add_column("contacts", sa.Column("person_key", sa.Text()), schema=schema)
     op.create_index(
         "ix_contacts_person_key",
         "contacts",
@@ -71,7 +74,7 @@ def upgrade() -> None:
         "ix_call_attempts_phone_number_claimed_at", "call_attempts", ["phone_number", "claimed_at"]
     )
     op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
-    with op.batch_alter_table("exclusion_list_entries") as table:
+    with op.batch_alter_table("exclusion_list_entries", schema=schema) as table:
         table.alter_column("phone_number", existing_type=sa.Text(), nullable=True)
         table.add_column(sa.Column("person_key", sa.Text()))
         table.create_check_constraint(
@@ -97,10 +100,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    schema = schema_of(op.get_bind())
     op.drop_index("uq_exclusion_list_entries_person_in_force", table_name="exclusion_list_entries")
     op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
-    op.execute("DELETE FROM exclusion_list_entries WHERE phone_number IS NULL")
-    with op.batch_alter_table("exclusion_list_entries") as table:
+    entries = sa.table("exclusion_list_entries", sa.column("phone_number", sa.Text), schema=schema)
+    op.execute(sa.delete(entries).where(entries.c.phone_number.is_(None)))
+    with op.batch_alter_table("exclusion_list_entries", schema=schema) as table:
         table.drop_constraint(op.f("ck_exclusion_list_entries_of_somebody"), type_="check")
         table.drop_constraint(op.f("ck_exclusion_list_entries_scope_names_campaign"), type_="check")
         table.drop_column("person_key")
@@ -115,18 +120,18 @@ def downgrade() -> None:
     )
     op.drop_index("ix_call_attempts_phone_number_claimed_at", table_name="call_attempts")
     op.drop_index("ix_contacts_person_key", table_name="contacts")
-    op.drop_column("contacts", "person_key")
+    op.drop_column("contacts", "person_key", schema=schema)
     op.drop_table("campaign_revisions")
-    with op.batch_alter_table("campaigns") as table:
+    with op.batch_alter_table("campaigns", schema=schema) as table:
         table.drop_constraint(op.f("ck_campaigns_unknown_zone_known"), type_="check")
         table.drop_column("unknown_zone")
         table.drop_column("required_consent")
         table.drop_column("guard_seconds")
-    with op.batch_alter_table("deployment") as table:
+    with op.batch_alter_table("deployment", schema=schema) as table:
         table.drop_column("accepted_rules")
 
 
-def _keep_revisions() -> None:
+def _keep_revisions(schema: str | None) -> None:
     """What the campaigns say now is kept as what their revision said; what earlier ones said is not known any more."""
     connection = op.get_bind()
     campaigns = sa.table(
@@ -135,6 +140,7 @@ def _keep_revisions() -> None:
         sa.column("revision", sa.Integer),
         sa.column("changed_at", Instant),
         *(sa.column(name, kind) for name, kind in DEFINITION.items()),
+        schema=schema,
     )
     revisions = sa.table(
         "campaign_revisions",
@@ -142,6 +148,7 @@ def _keep_revisions() -> None:
         sa.column("revision", sa.Integer),
         sa.column("created_at", Instant),
         sa.column("definition", Json),
+        schema=schema,
     )
     rows = [
         {

@@ -1,0 +1,79 @@
+"""What `domain/permit` says of each campaign in each calling zone, kept for as long as the answer stands.
+
+So a pass over hundreds of zones evaluates only those whose hours have just opened or closed. An answer falls with the
+campaign's revision, with the rule book (which is read again when its file has changed), and with what was accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from outdial.domain.accepted_rules import RulesInForce
+from outdial.domain.account import Account
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.ids import CallingZoneId, CampaignId
+from outdial.domain.permit import Permit, Refusal, Terms, country_refusal, zone_permit
+from outdial.domain.rules import NO_RULE, RuleBook
+from outdial.domain.zones import CallingZone
+from outdial.files.rule_books import KeptRuleBook, RuleBooks
+from outdial.storage.deployment import Deployment
+
+_NO_BOOK = RulesInForce(RuleBook(()))
+_Kept = dict[CallingZoneId, Permit | Refusal]
+
+
+class Permits:
+    """Safe to share by the threads of one process: answers are only ever added, or forgotten all at once."""
+
+    def __init__(self, rule_books: RuleBooks | None = None) -> None:
+        self._books = rule_books or KeptRuleBook()
+        self._rules = _NO_BOOK
+        self._kept: dict[tuple[CampaignId, str], tuple[CampaignDefinition, _Kept]] = {}
+
+    def rules(self, around: Deployment) -> RulesInForce:
+        """The rules as they are now. Reads the package's when first asked."""
+        book = self._books()
+        if book is not self._rules.book or around.accepted_rules != self._rules.accepted:
+            self._rules = RulesInForce(book, around.accepted_rules)
+            self._kept = {}
+        return self._rules
+
+    def asked_by(
+        self,
+        account: Account,
+        around: Deployment,
+        definitions: Mapping[CampaignId, CampaignDefinition],
+        scheduler_time_zone: str,
+    ) -> Callable[[CampaignId, CallingZoneId, CallingZone, datetime], Permit | Refusal]:
+        """The permits of one account's campaigns: a function of campaign, zone and instant."""
+        named = (definition.calling_rule for definition in definitions.values())
+        needs_rules = any(name not in {None, NO_RULE} for name in named)
+        terms = Terms(
+            rules=self.rules(around) if needs_rules else _NO_BOOK,
+            scheduler_time_zone=scheduler_time_zone,
+            # Asked anew each time: it may change with any answer of the provider.
+            blocked_countries={},
+        )
+        kept = {campaign_id: self._of(campaign_id, one, terms) for campaign_id, one in definitions.items()}
+
+        def permit_of(
+            campaign_id: CampaignId, zone_id: CallingZoneId, zone: CallingZone, at: datetime
+        ) -> Permit | Refusal:
+            blocked = country_refusal(zone, account.blocked_countries)
+            if blocked is not None:
+                return blocked
+            answers = kept[campaign_id]
+            answer = answers.get(zone_id)
+            if answer is None or (answer.until is not None and answer.until <= at):
+                answer = answers[zone_id] = zone_permit(definitions[campaign_id], zone, at, terms)
+            return answer
+
+        return permit_of
+
+    def _of(self, campaign_id: CampaignId, definition: CampaignDefinition, terms: Terms) -> _Kept:
+        key = (campaign_id, terms.scheduler_time_zone)
+        known = self._kept.get(key)
+        if known is None or known[0] is not definition:
+            known = self._kept[key] = (definition, {})
+        return known[1]
