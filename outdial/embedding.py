@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ import sqlalchemy as sa
 from outdial.bootstrap import ADAPTERS
 from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import UserError
+from outdial.files.rule_file import load_rule_book
 from outdial.operations import (
     accounts,
     calls,
@@ -127,12 +129,16 @@ check_exclusion = _joining(exclusions.check)
 
 
 @_joining
-def apply_campaign(connection: sa.Connection, definition: Mapping[str, Any]) -> ApplyResult:
+def apply_campaign(
+    connection: sa.Connection, definition: Mapping[str, Any], *, own_rules: Path | None = None
+) -> ApplyResult:
     """Create the campaign, or make it as defined: a mapping of the shape of a campaign file (docs/campaign-file.md).
 
-    Raises CampaignFileError with all that is wrong in it, NotFound for its account, and NotPossible.
+    `own_rules`: the file that `SchedulerSettings` has. Raises CampaignFileError with all that is wrong in it, NotFound
+    for its account, NotPossible, UnknownRule for its rule, and RuleFileError.
     """
-    return campaigns.apply_campaign(connection, campaign_file.read_campaign(definition, "the campaign"))
+    book = None if own_rules is None else load_rule_book(own_rules)
+    return campaigns.apply_campaign(connection, campaign_file.read_campaign(definition, "the campaign"), book)
 
 
 @_joining

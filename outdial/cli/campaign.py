@@ -29,12 +29,15 @@ def apply(
     ],
 ) -> None:
     """Create the campaign that the file defines, or change it, and show what changed. Applying it again does nothing."""
+    from outdial.files.rule_file import load_rule_book
     from outdial.operations.campaign_file import load_campaign_file
     from outdial.operations.campaigns import Applied, apply_campaign
+    from outdial.settings import own_rules_file
 
     definition = load_campaign_file(file)
+    book = load_rule_book(own_rules_file())
     with open_context() as context:
-        done = context.run(apply_campaign, definition)
+        done = context.run(apply_campaign, definition, book)
     what = {
         Applied.CREATED: f"created, as a {done.status}",
         Applied.CHANGED: f"changed: it is {done.status}, at revision {done.revision}",

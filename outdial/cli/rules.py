@@ -177,6 +177,38 @@ def check(
     _warn_if_old()
 
 
+@app.command(epilog="Example: outdial rules accept it-telemarketing@2")
+def accept(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Rules, as ID or ID@VERSION.", metavar="RULE…", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait for it.")] = False,
+    own: Own = None,
+    as_json: Json = False,
+) -> None:
+    """Let new versions of rules count: until then those that were accepted hold beside them, whichever is stricter.
+
+    Without a name it only shows what waits. The first campaign that names a rule accepts all as they are then.
+    """
+    from outdial.cli.context import open_context
+    from outdial.operations import accepted_rules
+
+    book = _book(own)
+    with open_context() as context:
+        if names or everything:
+            context.run(accepted_rules.accept, names or (), book)
+        waiting = context.run(accepted_rules.pending, book)
+    if as_json:
+        print_json({"pending": [_as_document(rule) for rule in waiting]})
+        return
+    print_table(
+        ["rule", "place", "purposes", "hours", "holidays", "caps", "confidence"],
+        [_row(rule) for rule in waiting],
+        empty="No rule waits to be accepted.",
+    )
+
+
 def _say_answer(found: Answer) -> None:
     say(f"{found.why[0].upper()}{found.why[1:]}.")
     say("")

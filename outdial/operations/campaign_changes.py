@@ -26,6 +26,8 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         "name": definition.name,
         "purpose": str(definition.purpose),
         "default_time_zone": definition.default_time_zone,
+        "rule": definition.calling_rule,
+        "guard_before_closing_seconds": definition.guard_seconds,
         "language": definition.language,
         "max_concurrent_calls": definition.max_concurrent_calls,
         "weight": definition.weight,

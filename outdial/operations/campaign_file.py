@@ -6,11 +6,12 @@ not exist yet is refused, so that nobody relies on what does nothing.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from outdial.domain.campaign import (
     AnswerType,
@@ -24,6 +25,7 @@ from outdial.domain.campaign import (
 from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
+from outdial.domain.rules import AUTO, NO_RULE
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import (
     CallingWindow,
@@ -95,6 +97,7 @@ def read_campaign(document: Mapping[str, Any], file: str) -> CampaignDefinition:
 
 
 LONGEST_TEXT: Final = 10_000
+RULE_NAME: Final = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*(?:@[1-9][0-9]*)?", re.ASCII)
 LONGEST_CALL_SECONDS: Final = 86_400
 MOST: Final = 1_000_000
 
@@ -119,11 +122,14 @@ def _tables(value: Any) -> Any:
     return value
 
 
-def _no_rule_yet(value: Any) -> NoReturn:
-    values.text_up_to(values.LONGEST_NAME)(value)
-    raise WrongValue(
-        "calling rules do nothing in this version: leave it out, and write the lawful hours in [[windows]]"
-    )
+def _rule(value: Any) -> str:
+    name = values.text_up_to(values.LONGEST_NAME)(value)
+    if not RULE_NAME.fullmatch(name):
+        raise WrongValue(
+            f'must be "{AUTO}", "{NO_RULE}", or the name of a calling rule such as "us-fl-telemarketing" or '
+            '"us-fl-telemarketing@1": `outdial rules list` shows all'
+        )
+    return name
 
 
 def _unknown_zone(value: Any) -> str:
@@ -156,7 +162,10 @@ TOP: Final[Mapping[str, Key]] = {
     "when_empty": Key(check=values.one_of(WhenEmpty)),
     "unique_by": Key(check=values.one_of(UniqueBy)),
     "closed_dates": Key(check=values.dates),
-    "rule": Key(check=_no_rule_yet),
+    "rule": Key(check=_rule, field="calling_rule"),
+    "guard_before_closing_seconds": Key(
+        check=values.whole_number(0, LONGEST_CALL_SECONDS), field="guard_seconds"
+    ),
     "unknown_zone": Key(check=_unknown_zone),
     "call": Key(check=_table, needed="write a table [call] that names the account"),
     "windows": Key(check=_tables),

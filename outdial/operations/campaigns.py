@@ -19,7 +19,9 @@ from outdial.domain.contact import ContactState
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AccountId
 from outdial.domain.phone_numbers import normalize
+from outdial.domain.rules import NO_RULE, RuleBook
 from outdial.operations import stops
+from outdial.operations.accepted_rules import check_rule
 from outdial.operations.campaign_changes import describe_changes
 from outdial.storage import accounts, attempts, campaign_contacts, campaigns, contacts
 from outdial.storage.campaigns import Campaign
@@ -79,8 +81,14 @@ class CampaignProgress:
         return sum(self.contacts.values())
 
 
-def apply_campaign(connection: sa.Connection, definition: CampaignDefinition) -> ApplyResult:
-    """Create the campaign of that name, or make it as defined. Raises `NotFound` and `NotPossible`."""
+def apply_campaign(
+    connection: sa.Connection, definition: CampaignDefinition, book: RuleBook | None = None
+) -> ApplyResult:
+    """Create the campaign of that name, or make it as defined. `book`: the calling rules; None: the package's.
+
+    Raises `NotFound`, `NotPossible` and `UnknownRule`.
+    """
+    check_rule(connection, definition, book)
     account = accounts.by_name(connection, definition.account)
     if account is None:
         raise NotFound(
@@ -273,14 +281,25 @@ def _applied(
 DECIDED_AT_IMPORT: Final = ("default_time_zone", "countries")
 
 
+NO_RULE_SAID: Final = (
+    'It names no calling rule, so that nothing but its own windows holds: write rule = "auto" to keep to what the law of '
+    'each contact says, or rule = "none" to say that its windows do.'
+)
+NO_HOURS_AT_ALL: Final = (
+    "It has no [[windows]] and no calling rule: it calls at every hour of the day and of the night."
+)
+
+
 def _notes(definition: CampaignDefinition, changes: tuple[str, ...]) -> tuple[str, ...]:
     notes = [
         f"{key} counts for contacts that are imported from now on; those that are there keep theirs."
         for key in DECIDED_AT_IMPORT
         if any(change.startswith(f"{key}:") for change in changes)
     ]
-    if not definition.window.weekly:
-        notes.append("It has no [[windows]]: it calls at every hour of the day and of the night.")
+    if definition.calling_rule is None:
+        notes.append(NO_RULE_SAID if definition.window.weekly else NO_HOURS_AT_ALL)
+    elif definition.calling_rule == NO_RULE and not definition.window.weekly:
+        notes.append(NO_HOURS_AT_ALL)
     return tuple(notes)
 
 
