@@ -38,6 +38,7 @@ DEFINITION = CampaignDefinition(
     default_time_zone="Europe/Rome",
     window=CallingWindow(weekly=(ALWAYS,)),
 )
+OWN_HOURS = replace(DEFINITION, calling_rule="none")
 
 
 def stored(world: World, name: str = "survey") -> Campaign:
@@ -141,14 +142,19 @@ def test_caller_numbers_get_rows_and_resting_ones_go_on_resting(world: World) ->
 
 
 def test_campaign_without_windows_is_noted(world: World) -> None:
-    [note] = world.database.run(apply_campaign, replace(DEFINITION, window=CallingWindow())).notes
+    [note] = world.database.run(apply_campaign, replace(OWN_HOURS, window=CallingWindow())).notes
     assert "every hour of the day and of the night" in note
-    assert world.database.run(apply_campaign, DEFINITION).notes == ()
+    assert world.database.run(apply_campaign, OWN_HOURS).notes == ()
+
+
+def test_campaign_that_names_no_rule_is_noted(world: World) -> None:
+    [note] = world.database.run(apply_campaign, DEFINITION).notes
+    assert 'rule = "auto"' in note
 
 
 def test_change_that_old_contacts_do_not_see_is_noted(world: World) -> None:
-    world.database.run(apply_campaign, DEFINITION)
-    [note] = world.database.run(apply_campaign, replace(DEFINITION, default_time_zone="Europe/Paris")).notes
+    world.database.run(apply_campaign, OWN_HOURS)
+    [note] = world.database.run(apply_campaign, replace(OWN_HOURS, default_time_zone="Europe/Paris")).notes
     assert note.startswith("default_time_zone counts for contacts that are imported from now on")
 
 

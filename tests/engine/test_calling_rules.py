@@ -1,0 +1,335 @@
+"""Calling rules and caps in the claim: what they forbid is not called, what they count is exact, and all is on record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from outdial.clock import SystemClock
+from outdial.domain.attempt import Ending, EventKind
+from outdial.domain.campaign import CampaignDefinition, Purpose
+from outdial.domain.contact import ContactState
+from outdial.domain.errors import RateLimited
+from outdial.domain.ids import CallId
+from outdial.domain.retries import RetryPolicy
+from outdial.domain.rules import Basis, RuleBook, UnknownRule
+from outdial.engine.claim import ClaimSettings, claim
+from outdial.engine.definitions import Definitions
+from outdial.files.rule_file import load_rule_book, parse_rules
+from outdial.operations.accepted_rules import accept, pending
+from outdial.operations.campaigns import apply_campaign
+from outdial.storage import deployment, workers
+from outdial.storage.database import database_now
+from tests.support.world import RecordingProvider, World, event, number, refusing
+
+ROME = ZoneInfo("Europe/Rome")
+DEFINITION = CampaignDefinition(name="survey", purpose=Purpose.SURVEY, account="main")
+ALL_DAY = '[{ days = ["mon-sun"], start = "00:00", end = "24:00" }]'
+
+
+class Rules:
+    """A file of rules that a test writes, and writes again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, *rules: str) -> RuleBook:
+        self.path.write_text("format = 1\n" + "".join(rules), "utf-8")
+        return load_rule_book(self.path)
+
+
+def rule(name: str = "house", *, windows: str = ALL_DAY, version: int = 1, more: str = "") -> str:
+    return f"""
+[[rule]]
+id = "{name}"
+version = {version}
+purposes = ["survey"]
+windows = {windows}
+holidays = "open"
+source = "the house"
+as_of = "2026-01-01"
+confidence = "high"
+{more}
+"""
+
+
+CAPPED = rule(more='caps = [{ max_calls = 2, hours = 24, counts = "attempts" }]')
+
+
+def hours_from_now(start: float, end: float) -> str:
+    """A window of every day, by the clock of Rome, so many hours from now."""
+    now = datetime.now(ROME)
+    edges = [(now + timedelta(hours=h)).strftime("%H:%M") for h in (start, end)]
+    return f'[{{ days = ["mon-sun"], start = "{edges[0]}", end = "{edges[1]}" }}]'
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Rules:
+    made = Rules(tmp_path / "rules.toml")
+    made.write(rule())
+    return made
+
+
+def dial(world: World, rules: Rules) -> list[str]:
+    """One pass. Returns the numbers that were called, all of whom did not answer."""
+    provider = RecordingProvider()
+    world.run_pass(provider, own_rules=rules.path)
+    world.hear(
+        *(event(EventKind.ENDED, request.call_id, ending=Ending.NO_ANSWER) for request in provider.requests)
+    )
+    return [request.to for request in provider.requests]
+
+
+def test_a_rule_that_is_closed_holds_everybody_and_one_that_is_open_nobody(
+    world: World, rules: Rules
+) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    rules.write(rule(windows=hours_from_now(2, 4)))
+    assert dial(world, rules) == []
+    rules.write(rule(windows=hours_from_now(-2, 4)))
+    assert dial(world, rules) == [number(1)]
+
+
+def test_a_changed_file_of_rules_takes_effect_at_the_next_pass_of_the_same_worker(
+    world: World, rules: Rules
+) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    rules.write(rule(windows=hours_from_now(2, 4)))
+    provider = RecordingProvider()
+    service = world.service(provider, own_rules=rules.path)
+    service.run()
+    assert not provider.requests
+    rules.write(rule(windows=hours_from_now(-2, 4)))
+    service.run()
+    assert len(provider.requests) == 1
+
+
+def test_a_file_of_rules_that_breaks_leaves_the_rules_as_they_were(world: World, rules: Rules) -> None:
+    contacts = world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    provider = RecordingProvider()
+    service = world.service(provider, own_rules=rules.path)
+    rules.write(rule(windows=hours_from_now(2, 4)))
+    service.run()
+    rules.path.write_text("format = 1\n[[rule]]\nid = ", "utf-8")
+    service.run()
+    assert not provider.requests
+    assert world.contact(contacts[0])["state"] == ContactState.PENDING
+
+
+def test_the_guard_before_closing_holds_a_call_that_could_still_ring(world: World, rules: Rules) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="house", guard_seconds=3 * 3600), [number(1)])
+    rules.write(rule(windows=hours_from_now(-2, 2)))
+    result = world.run_pass(RecordingProvider(), own_rules=rules.path)
+    assert result.held == {"closing_soon": 1}
+
+
+def test_a_rule_that_nobody_knows_holds_its_campaign(world: World, rules: Rules) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="gone"), [number(1)])
+    assert world.run_pass(RecordingProvider(), own_rules=rules.path).held == {"no_rule": 1}
+
+
+def test_auto_takes_the_rules_of_the_contacts_country(world: World, rules: Rules) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="auto"), [number(1)])
+    italian = rule("it-own", windows=ALL_DAY, more='country = "IT"')
+    rules.write(italian)
+    assert dial(world, rules) == [number(1)]
+    assert "it-own@1" in world.attempts()[0]["permit"]["rules"]
+
+
+# --- caps
+
+
+def test_a_number_is_called_no_oftener_than_its_rule_allows_over_all_campaigns(
+    world: World, rules: Rules
+) -> None:
+    rules.write(CAPPED)
+    for name in ("one", "two", "three"):
+        world.add_contacts(world.add_campaign(name, calling_rule="house"), [number(1)])
+    called = [dial(world, rules) for _ in range(4) if world.make_due() is None]
+    assert sum(map(len, called)) == 2
+
+
+def test_a_capped_contact_waits_until_the_cap_allows_and_is_not_lost(world: World, rules: Rules) -> None:
+    rules.write(CAPPED)
+    for name in ("one", "two"):
+        world.add_contacts(world.add_campaign(name, calling_rule="house"), [number(1)])
+        dial(world, rules)
+    waiting = world.add_contacts(world.add_campaign("three", calling_rule="house"), [number(1)])
+    assert dial(world, rules) == []
+    row = world.contact(waiting[0])
+    first_call = min(attempt["sent_at"] for attempt in world.attempts())
+    assert row["state"] == ContactState.PENDING
+    assert row["next_attempt_at"] == first_call + timedelta(hours=24)
+
+
+def test_what_a_cap_has_forgotten_counts_no_more(world: World, rules: Rules) -> None:
+    rules.write(CAPPED)
+    contacts = world.add_contacts(
+        world.add_campaign(
+            calling_rule="house", retry=RetryPolicy(max_attempts=9, default_delay=timedelta())
+        ),
+        [number(1)],
+    )
+    for _ in range(3):
+        world.make_due()
+        dial(world, rules)
+    assert world.contact(contacts[0])["attempts_count"] == 2
+    world.shift_attempts(24 * 3600)
+    world.make_due()
+    assert dial(world, rules) == [number(1)]
+
+
+def test_a_call_that_the_provider_turned_away_is_not_counted(world: World, rules: Rules) -> None:
+    rules.write(CAPPED)
+    contacts = world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    for _ in range(3):
+        world.run_pass(RecordingProvider(refusing(RateLimited("slow down"))), own_rules=rules.path)
+        world.set_account(not_before=None, rate_factor=1.0)
+        world.make_due()
+    assert dial(world, rules) == [number(1)]
+    assert world.contact(contacts[0])["attempts_count"] == 1
+
+
+def test_a_cap_on_conversations_counts_those_only(world: World, rules: Rules) -> None:
+    rules.write(rule(more='caps = [{ max_calls = 1, days = 7, counts = "connected" }]'))
+    for name in ("one", "two"):
+        world.add_contacts(world.add_campaign(name, calling_rule="house"), [number(1)])
+    dial(world, rules)
+    assert dial(world, rules) == [number(1)]
+    world.add_contacts(world.add_campaign("three", calling_rule="house"), [number(1)])
+    provider = RecordingProvider()
+    world.run_pass(provider, own_rules=rules.path)
+    [request] = provider.requests
+    world.hear(
+        event(EventKind.ANSWERED, request.call_id),
+        event(EventKind.ENDED, request.call_id, ending=Ending.ANSWERED, result="completed"),
+    )
+    world.add_contacts(world.add_campaign("four", calling_rule="house"), [number(1)])
+    assert dial(world, rules) == []
+
+
+def test_after_a_refusal_nobody_calls_again_until_the_days_have_passed(world: World, rules: Rules) -> None:
+    rules.write(rule(more='cool_offs = [{ after = "refused", days = 60 }]'))
+    world.add_contacts(world.add_campaign("one", calling_rule="house"), [number(1)])
+    provider = RecordingProvider()
+    world.run_pass(provider, own_rules=rules.path)
+    [request] = provider.requests
+    world.hear(
+        event(EventKind.ANSWERED, request.call_id),
+        event(EventKind.ENDED, request.call_id, ending=Ending.ANSWERED, result="refused"),
+    )
+    [contact] = world.add_contacts(world.add_campaign("two", calling_rule="house"), [number(1)])
+    assert dial(world, rules) == []
+    assert world.contact(contact)["next_attempt_at"] > datetime.now(UTC) + timedelta(days=59)
+
+
+# --- the permit
+
+
+def permit_of_one_call(world: World, rules: Rules) -> dict[str, Any]:
+    rules.write(CAPPED)
+    world.add_contacts(world.add_campaign(calling_rule="house", max_concurrent_calls=7), [number(1)])
+    assert dial(world, rules) == [number(1)]
+    permit: dict[str, Any] = world.attempts()[0]["permit"]
+    return permit
+
+
+def test_the_permit_says_what_made_the_call_lawful(world: World, rules: Rules) -> None:
+    permit = permit_of_one_call(world, rules)
+    assert permit["rules"] == ["house@1"]
+    assert permit["calling_zone"] == ["Europe/Rome"]
+    assert (permit["zone_source"], permit["country"]) == ("contact", "IT")
+    assert permit["hours"] == {"Europe/Rome": "00:00-24:00"}
+    assert permit["calls_counted"] == {"house@1: at most 2 calls in 24 hours": 0}
+    assert permit["limits"]["account_calls"] == 100
+    assert permit["limits"]["campaign_calls"] == 7
+    assert permit["guard_seconds"] == 60
+    assert {"rules", "hours", "exclusions", "number", "caps"} <= set(permit["checked"])
+    assert permit["zone_data"]
+    assert permit["holidays"]
+
+
+# --- acceptance
+
+
+def packaged(*rules_of: str, path: Path) -> RuleBook:
+    """A rule book as if all of it came with the package: its rules need acceptance."""
+    parsed = parse_rules("format = 1\n" + "".join(rules_of), str(path))
+    return RuleBook(tuple(replace(one, basis=Basis.LAW) for one in parsed))
+
+
+@pytest.fixture
+def accepted_world(world: World) -> World:
+    world.database.run(deployment.accept_rules, {"house": 1})
+    return world
+
+
+def claimed_with(world: World, book: RuleBook) -> bool:
+    """Whether a claim by that book finds somebody."""
+    worker = world.database.run(lambda c: workers.start(c, "test", database_now(c)))
+    settings = ClaimSettings(
+        batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4()))
+    )
+    known = Definitions(rule_books=lambda: book)
+    claimed = world.database.run(claim, world.account_id, worker, "c", settings, known, SystemClock())
+    return bool(claimed.calls)
+
+
+def test_a_new_version_that_widens_hours_applies_only_once_accepted(
+    accepted_world: World, rules: Rules
+) -> None:
+    world = accepted_world
+    world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    narrow, wide = rule(windows=hours_from_now(2, 4)), rule(version=2)
+    book = packaged(narrow, wide, path=rules.path)
+    assert not claimed_with(world, book)
+    assert [one.name for one in world.database.run(pending, book)] == ["house@2"]
+    world.database.run(accept, ["house@2"], book)
+    assert claimed_with(world, book)
+
+
+def test_a_new_version_that_narrows_hours_applies_at_once(accepted_world: World, rules: Rules) -> None:
+    world = accepted_world
+    world.add_contacts(world.add_campaign(calling_rule="house"), [number(1)])
+    book = packaged(rule(), rule(windows=hours_from_now(2, 4), version=2), path=rules.path)
+    assert not claimed_with(world, book)
+
+
+def test_a_new_rule_for_a_country_does_not_replace_the_strictest_by_itself(
+    world: World, rules: Rules
+) -> None:
+    world.add_contacts(world.add_campaign(calling_rule="auto"), [number(1)])
+    strictest = rule("zz", windows=hours_from_now(2, 4), more='applies = "last_resort"')
+    of_the_country = rule("it", more='country = "IT"')
+    world.database.run(deployment.accept_rules, {"zz": 1})
+    book = packaged(strictest, of_the_country, path=rules.path)
+    assert not claimed_with(world, book)
+    world.database.run(accept, ["it"], book)
+    assert claimed_with(world, book)
+
+
+def test_the_first_campaign_that_names_a_rule_accepts_them_as_they_are(world: World, rules: Rules) -> None:
+    world.database.run(apply_campaign, replace(DEFINITION, calling_rule="auto"))
+    assert world.database.run(pending, load_rule_book()) == ()
+    accepted = world.database.run(deployment.load).accepted_rules
+    assert accepted is not None
+    assert accepted["us-federal-telemarketing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nonsense", "There is no calling rule 'nonsense'"),
+        ("us-federal-telemarketing", "is for telemarketing, not for survey"),
+        ("us-federal-telemarketing@9", "There is no calling rule"),
+    ],
+)
+def test_a_campaign_cannot_name_a_rule_that_does_not_fit(world: World, name: str, why: str) -> None:
+    with pytest.raises(UnknownRule, match=why):
+        world.database.run(apply_campaign, replace(DEFINITION, calling_rule=name))
