@@ -18,8 +18,12 @@ from outdial.clock import SystemClock
 from outdial.domain.attempt import Ending, EventKind
 from outdial.domain.contact import ContactState, Stage
 from outdial.domain.ids import AccountId, CallId, CallingZoneId, CampaignId, WorkerId
+from outdial.domain.permit import Reason
 from outdial.domain.retries import RetryPolicy
+from outdial.domain.rules import RuleBook
 from outdial.engine.claim import Claimed, ClaimSettings, claim
+from outdial.engine.definitions import Definitions
+from outdial.files.rule_file import parse_rules
 from outdial.storage import buckets, workers
 from outdial.storage.database import database_now
 from outdial.storage.tables import buckets as bucket_table, call_attempts, contacts
@@ -264,3 +268,81 @@ def columns_of(campaign: CampaignId, zone: CallingZoneId, due_at: datetime) -> d
         "created_at": due_at,
         "attributes": {},
     }
+
+
+# Caps: counted before the insert, two accounts could both pass one.
+
+ONE_A_DAY = """
+format = 1
+
+[[rule]]
+id = "house"
+version = 1
+purposes = ["survey"]
+windows = [{ days = ["mon-sun"], start = "00:00", end = "24:00" }]
+holidays = "open"
+caps = [{ max_calls = 1, hours = 24, counts = "attempts" }]
+source = "the house"
+as_of = "2026-01-01"
+confidence = "high"
+"""
+
+
+def call_over(connection: sa.Connection, call_id: CallId) -> None:
+    """The call was sent, has ended and is settled: its number is free again."""
+    at = database_now(connection)
+    ended = {"sent_at": at, "state": "ended", "ended_at": at, "settled_at": at, "outcome": "no_answer"}
+    connection.execute(sa.update(call_attempts).where(call_attempts.c.call_id == call_id).values(**ended))
+
+
+def test_a_whole_call_of_another_account_between_count_and_insert_counts(
+    world: World, worker: WorkerId
+) -> None:
+    book = RuleBook(parse_rules(ONE_A_DAY, "rules.toml"))
+    world.known = Definitions(rule_books=lambda: book)
+    other = world.add_account("other")
+    for owner in (world.account_id, other):
+        campaign = world.add_campaign(f"of {owner}", account_id=owner, calling_rule="house")
+        world.add_contacts(campaign, [number(1)])
+    overtaking: list[Claimed] = []
+
+    def overtake(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO call_attempts") and not overtaking:
+            overtaking.append(Claimed())
+            claimed = claim_once(world, other, worker)
+            overtaking.append(claimed)
+            world.database.run(call_over, claimed.calls[0].call_id)
+
+    sa.event.listen(world.engine, "before_cursor_execute", overtake)
+    overtaken = claim_once(world, world.account_id, worker)
+    assert len(overtaking[-1].calls) == 1
+    assert not overtaken.calls
+    assert len(world.attempts()) == 1
+    # Looked at again, the contact waits for the cap.
+    world.make_due()
+    assert claim_once(world, world.account_id, worker).skipped == {Reason.CAPPED: 1}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_claims_of_many_accounts_at_once_never_pass_a_cap(
+    world: World, worker: WorkerId, threads: ThreadPoolExecutor, seed: int
+) -> None:
+    book = RuleBook(parse_rules(ONE_A_DAY.replace("max_calls = 1", "max_calls = 2"), "rules.toml"))
+    world.known = Definitions(rule_books=lambda: book)
+    owners = [world.account_id, *(world.add_account(f"account {index}") for index in range(THREADS - 1))]
+    numbers = [number(index) for index in range(8)]
+    for owner in owners:
+        campaign = world.add_campaign(f"of {owner}", account_id=owner, calling_rule="house")
+        world.add_contacts(campaign, random.Random(seed + owner).sample(numbers, len(numbers)))
+    called: Counter[str] = Counter()
+
+    def claim_and_call(owner: AccountId) -> None:
+        for call in claim_once(world, owner, worker).calls:
+            called[call.contact.phone_number] += 1
+            world.database.run(call_over, call.call_id)
+
+    for _ in range(6):
+        world.make_due()
+        at_once(threads, [lambda o=owner: claim_and_call(o) for owner in owners])
+    assert max(called.values()) <= 2
+    assert sum(called.values()) > len(numbers)
