@@ -36,6 +36,7 @@ class Reason(StrEnum):
     CAPPED = "capped"
     DEADLINE = "deadline"
     CAMPAIGN_LIMIT = "campaign_limit"
+    NOT_RUNNING = "not_running"
     STOPPED = "stopped"
     OTHER_DEPLOYMENT = "other_deployment"
     DIAL_ONLY = "dial_only"

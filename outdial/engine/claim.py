@@ -23,7 +23,7 @@ from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.order import Plan, plan
-from outdial.domain.pacing import HORIZON, Slots, reserve
+from outdial.domain.pacing import Slots, reserve
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
     Case,
@@ -32,6 +32,15 @@ from outdial.domain.permit import (
     Refusal,
     contact_facts,
     refusal_of,
+)
+from outdial.domain.whole_checks import (
+    limit_refusal,
+    lines_refusal,
+    numbers_refusal,
+    provider_refusal,
+    rate_refusal,
+    stop_refusal,
+    usable_numbers,
 )
 from outdial.engine.definitions import Definitions
 from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment, past_calls
@@ -133,13 +142,11 @@ def claim(
     found = replace(found, at=moment.at, free_lines=free)
     if not work.planned.due:
         return found
-    blocked = fenced(around, account, found.not_here) or blocked_until(account, moment.at, free)
-    if blocked is not None:
-        return _held_by(found, *blocked)
+    refusal = account_refusal(account, around, moment.at, free, found.not_here)
+    if refusal is not None:
+        return _held_by(found, refusal)
     wanted = min(free, settings.batch_size)
     slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, wanted)
-    if not slots.instants:
-        return _held_by(found, Reason.RATE, (account.rate_cursor_at or moment.at) - HORIZON)
     transaction = _Transaction(
         connection=connection,
         account=account,
@@ -173,9 +180,8 @@ def next_due(
     if planned.due:
         free = account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting
         not_here = settings.fence.why_not_here(around.name)
-        blocked = fenced(around, account, not_here) or blocked_until(account, at, free)
-        slot = max(at, (account.rate_cursor_at or at) - HORIZON)
-        instants.append(slot if blocked is None else blocked[1])
+        refusal = account_refusal(account, around, at, free, not_here)
+        instants.append(at if refusal is None else refusal.until)
     return min((instant for instant in instants if instant is not None), default=None)
 
 
@@ -234,8 +240,9 @@ class _Transaction:
         """Share the slots among the campaigns that have due contacts; what one cannot use goes to the others."""
         left = {bucket.campaign_id for bucket in self.planned.due}
         for campaign_id in sorted(left):
-            if not self.numbers[campaign_id]:
-                self.held[Reason.NO_CALLER_NUMBER] += 1
+            no_number = numbers_refusal(self.numbers[campaign_id])
+            if no_number is not None:
+                self.held[no_number.reason] += 1
                 left.discard(campaign_id)
         for _ in range(ROUNDS):
             taken = Counter(call.campaign_id for call in self.calls)
@@ -254,8 +261,9 @@ class _Transaction:
                 c: n for c, n in share(len(self.slots.instants) - self.slots_used, claimants).items() if n
             }
             for claimant in claimants:
-                if claimant.limit is not None and claimant.open_calls >= claimant.limit:
-                    self.held[Reason.CAMPAIGN_LIMIT] += 1
+                at_limit = limit_refusal(self.definitions[claimant.campaign_id], claimant.open_calls)
+                if at_limit is not None:
+                    self.held[at_limit.reason] += 1
                     left.discard(claimant.campaign_id)
             if not shares:
                 return
@@ -446,28 +454,22 @@ def _look_around(
     return _Work(running=running, definitions=definitions, planned=planned)
 
 
-def fenced(around: Deployment, account: Account, not_here: str | None) -> tuple[Reason, None] | None:
-    """Whether a person or a fence holds the whole account."""
-    if not_here is not None:
-        return Reason.OTHER_DEPLOYMENT, None
-    is_stopped = around.stopped_at is not None or account.stopped_at is not None
-    return (Reason.STOPPED, None) if is_stopped else None
+def account_refusal(
+    account: Account, around: Deployment, at: datetime, free_lines: int, not_here: str | None
+) -> Refusal | None:
+    """Whether the whole account is held."""
+    return (
+        stop_refusal(account, not_here=not_here, everything_stopped_at=around.stopped_at)
+        or provider_refusal(account, at)
+        or lines_refusal(account, free_lines)
+        or rate_refusal(account, at)
+    )
 
 
-def blocked_until(account: Account, at: datetime, free: int) -> tuple[Reason, datetime | None] | None:
-    """Whether the account itself cannot dial now, and until when as far as is known."""
-    if account.suspended_at is not None:
-        return Reason.ACCOUNT_SUSPENDED, None
-    not_before = account.throttle.not_before
-    if not_before is not None and not_before > at:
-        return Reason.ACCOUNT_BACKING_OFF, not_before
-    return (Reason.LINES_BUSY, None) if free <= 0 else None
-
-
-def _held_by(found: Claimed, reason: Reason, until: datetime | None) -> Claimed:
-    """The whole account is held: its due buckets wait for `until`, or for a wake-up."""
-    instants = [instant for instant in (found.next_due_at, until) if instant is not None]
-    held = {**found.held, reason: found.held.get(reason, 0) + 1}
+def _held_by(found: Claimed, refusal: Refusal) -> Claimed:
+    """The whole account is held: its due buckets wait until then, or for a wake-up."""
+    instants = [instant for instant in (found.next_due_at, refusal.until) if instant is not None]
+    held = {**found.held, refusal.reason: found.held.get(refusal.reason, 0) + 1}
     return replace(found, held=held, next_due_at=min(instants, default=None))
 
 
@@ -475,8 +477,7 @@ def _caller_numbers(
     connection: sa.Connection, definitions: Mapping[CampaignId, CampaignDefinition], account: Account
 ) -> dict[CampaignId, Sequence[str]]:
     resting = accounts.resting_numbers(connection, account.id)
-    default = (account.outbound_number,) if account.outbound_number else ()
     return {
-        campaign_id: [n for n in (definition.caller_numbers or default) if n not in resting]
+        campaign_id: usable_numbers(definition, account, resting)
         for campaign_id, definition in definitions.items()
     }

@@ -26,8 +26,9 @@ from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, Con
 from outdial.domain.pacing import reserve
 from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_permit
 from outdial.domain.phone_numbers import normalize
+from outdial.domain.whole_checks import stop_refusal, usable_numbers
 from outdial.domain.zones import CallingZone, calling_zone_of
-from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, blocked_until, fenced
+from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, account_refusal
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
@@ -118,9 +119,7 @@ def prepare(
         blocked_countries=account.blocked_countries,
     )
     permit = _permit(account, definition, zone, at, terms, now=now)
-    resting = accounts.resting_numbers(connection, account.id)
-    own = (account.outbound_number,) if account.outbound_number else ()
-    from_numbers = [one for one in (definition.caller_numbers or own) if one not in resting]
+    from_numbers = usable_numbers(definition, account, accounts.resting_numbers(connection, account.id))
     if not from_numbers:
         raise NotCallable(
             f"No caller number may be shown: `outdial numbers list --account {account.name}` says why."
@@ -211,7 +210,7 @@ def _check_fences(connection: sa.Connection, account: Account, number: str, fenc
         raise NotCallable(not_here)
     if not fence.allows(number):
         raise NotCallable(f"{number} is not among the numbers of OUTDIAL_DIAL_ONLY: add it there.")
-    if fenced(around, account, None) is not None:
+    if stop_refusal(account, not_here=None, everything_stopped_at=around.stopped_at) is not None:
         raise NotCallable(
             "Calls are stopped, and that holds for tests too: `outdial account list` says by whom, `outdial resume` ends it."
         )
@@ -261,16 +260,17 @@ def _claim(
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account.id)
     moment = Moment(at=open_calls.at, read_at=read_at)
-    if fenced(around, account, fence.why_not_here(around.name)) is not None:
-        raise NotCallable("Calls were stopped while the test call waited for a line.")
     free = max(0, account.max_concurrent_calls - open_calls.total)
-    blocked = blocked_until(account, moment.at, free)
-    slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, 1)
-    if blocked is not None or not slots.instants:
+    refusal = account_refusal(account, around, moment.at, free, fence.why_not_here(around.name))
+    if refusal is not None and refusal.reason in {Reason.STOPPED, Reason.OTHER_DEPLOYMENT}:
+        raise NotCallable("Calls were stopped while the test call waited for a line.")
+    if refusal is not None:
         if moment.at > trial.until:
-            reason = Reason.RATE if blocked is None else blocked[0]
-            raise NotCallable(f"No line came free for the test call in {PATIENCE.seconds} s ({reason}).")
+            raise NotCallable(
+                f"No line came free for the test call in {PATIENCE.seconds} s ({refusal.reason})."
+            )
         return None
+    slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, 1)
     dial_at = max(slots.instants[0], moment.at)
     until = trial.permitted_until
     if until is not None and until <= dial_at:
