@@ -268,6 +268,44 @@ def withdraw(
         say("A call under way runs on to its end; nobody is called again.")
 
 
+@app.command(epilog="Example: outdial contacts why +393471234567 --campaign spring-survey")
+def why(
+    contact: Annotated[
+        str, typer.Argument(help="A phone number or an external id.", metavar="NUMBER|ID", show_default=False)
+    ],
+    campaign: Annotated[
+        str | None, typer.Option(help="Only in this campaign.", metavar="NAME", show_default="in all")
+    ] = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Why somebody is called or is not, in one sentence and check by check, and when it may be called next.
+
+    Asked are the very checks that decide about each call.
+    """
+    from outdial.bootstrap import fence_of
+    from outdial.cli.why import as_document, say_why
+    from outdial.files.rule_file import load_rule_book
+    from outdial.operations.why import Asked, why as why_of
+    from outdial.settings import own_rules_file
+
+    book = load_rule_book(own_rules_file())
+    with open_context() as context:
+        asked = Asked(
+            book=book,
+            fence=fence_of(context.settings),
+            scheduler_time_zone=context.settings.scheduler_time_zone,
+        )
+        found = context.run(why_of, contact, asked, campaign=campaign, region=region)
+    if as_json:
+        print_json([as_document(one) for one in found])
+        return
+    for number, one in enumerate(found):
+        if number:
+            say("")
+        say_why(one)
+
+
 def _summary(done: Imported) -> dict[str, object]:
     counts = done.counts
     return {

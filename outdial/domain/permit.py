@@ -35,6 +35,8 @@ class Reason(StrEnum):
     NUMBER_BUSY = "number_busy"
     CAPPED = "capped"
     DEADLINE = "deadline"
+    NOT_WAITING = "not_waiting"
+    NOT_DUE = "not_due"
     CAMPAIGN_LIMIT = "campaign_limit"
     NOT_RUNNING = "not_running"
     STOPPED = "stopped"

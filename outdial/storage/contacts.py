@@ -16,7 +16,7 @@ from outdial.domain.order import Bucket
 from outdial.domain.retries import NextStep
 from outdial.domain.standing import Standing
 from outdial.storage.rows import Rows
-from outdial.storage.tables import call_attempts, contacts, exclusion_list_entries
+from outdial.storage.tables import call_attempts, campaigns, contacts, exclusion_list_entries
 from outdial.storage.types import BigId, Instant
 
 STANDING: Final = tuple(field.name for field in fields(Standing))
@@ -99,6 +99,65 @@ def take_due(
     """
     taken = _take_on_sqlite if connection.dialect.name == "sqlite" else _take_on_postgres
     return [_due(row) for row in taken(connection, due, shares, at)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedAt:
+    """A contact as it stands, and what a claim would know of it. Instants aware UTC."""
+
+    contact: DueContact
+    campaign: str
+    state: ContactState
+    final_reason: str | None
+    next_attempt_at: datetime | None
+    call_after: datetime | None
+
+
+def look_at(
+    connection: sa.Connection,
+    at: datetime,
+    *,
+    phone_number: str | None,
+    external_contact_id: str,
+    campaign_id: CampaignId | None,
+) -> list[LookedAt]:
+    """Whom a number (E.164) or an external id means, over all campaigns or in one, as a claim would see them at `at`.
+
+    Reads without a lock; test calls are nobody.
+    """
+    is_meant = contacts.c.external_contact_id == external_contact_id
+    if phone_number is not None:
+        is_meant = sa.or_(is_meant, contacts.c.phone_number == phone_number)
+    if campaign_id is not None:
+        is_meant = sa.and_(is_meant, contacts.c.campaign_id == campaign_id)
+    now = sa.literal(at, Instant)
+    query = (
+        sa.select(
+            *TAKEN,
+            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, now).label("is_excluded"),
+            _is_busy().label("is_busy"),
+            campaigns.c.name.label("campaign"),
+            contacts.c.state,
+            contacts.c.final_reason,
+            contacts.c.next_attempt_at,
+            contacts.c.call_after,
+        )
+        .select_from(contacts.join(campaigns))
+        .where(is_meant, ~contacts.c.is_test)
+        .order_by(contacts.c.id)
+    )
+    rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
+    return [
+        LookedAt(
+            contact=_due(row),
+            campaign=row.campaign,
+            state=ContactState(row.state),
+            final_reason=row.final_reason,
+            next_attempt_at=row.next_attempt_at,
+            call_after=row.call_after,
+        )
+        for row in rows
+    ]
 
 
 def begin_attempts(connection: sa.Connection, ids: Collection[ContactId]) -> None:
