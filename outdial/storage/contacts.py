@@ -131,7 +131,7 @@ def look_at(
     if campaign_id is not None:
         is_meant = sa.and_(is_meant, contacts.c.campaign_id == campaign_id)
     now = sa.literal(at, Instant)
-    query = (
+    query: sa.Select[Any] = (
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, now).label("is_excluded"),
@@ -146,7 +146,6 @@ def look_at(
         .where(is_meant, ~contacts.c.is_test)
         .order_by(contacts.c.id)
     )
-    rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
     return [
         LookedAt(
             contact=_due(row),
@@ -156,7 +155,7 @@ def look_at(
             next_attempt_at=row.next_attempt_at,
             call_after=row.call_after,
         )
-        for row in rows
+        for row in connection.execute(query)
     ]
 
 
