@@ -235,7 +235,10 @@ def database_now(connection: sa.Connection) -> datetime:
 
 
 def now_expression(connection: sa.Connection) -> sa.ColumnElement[datetime]:
-    """The database's clock as an expression for statements."""
+    """The database's clock as an expression for statements; the execution option `outdial_now` is another clock."""
+    clock: Callable[[], datetime] | None = connection.get_execution_options().get("outdial_now")
+    if clock is not None:
+        return sa.literal(clock(), Instant)
     if connection.dialect.name == "sqlite":
         return sa.literal_column("strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'", Instant)
     return sa.literal_column("clock_timestamp()", Instant)
