@@ -21,6 +21,7 @@ from outdial.domain.campaign import (
     Script,
     WhenEmpty,
 )
+from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
@@ -156,6 +157,7 @@ TOP: Final[Mapping[str, Key]] = {
     "when_empty": Key(check=values.one_of(WhenEmpty)),
     "unique_by": Key(check=values.one_of(UniqueBy)),
     "closed_dates": Key(check=values.dates),
+    "consent": Key(check=values.one_of(ConsentKind), field="required_consent"),
     "rule": Key(check=_no_rule_yet),
     "unknown_zone": Key(check=_unknown_zone),
     "call": Key(check=_table, needed="write a table [call] that names the account"),
