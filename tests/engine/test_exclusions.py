@@ -13,7 +13,8 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.phone_numbers import InvalidPhoneNumber
 from outdial.operations import exclusions
 from outdial.operations.delimited_file import UnreadableFile
-from outdial.operations.exclusions import Counts, Excluded, Terms
+from outdial.operations.exclusion_imports import Counts, import_file
+from outdial.operations.exclusions import Excluded, Terms
 from outdial.operations.import_listeners import Listeners
 from outdial.operations.rejections import Rejection
 from outdial.storage.tables import contacts, exclusion_list_entries
@@ -126,18 +127,18 @@ def test_a_file_is_a_table_or_one_number_a_line(world: World, tmp_path: Path, te
     listed = [number(index) for index in range(300)]
     file.write_text(text.format(numbers="\r\n".join([*listed, "nonsense", listed[0]])), encoding="utf-8")
     rejected: list[Rejection] = []
-    done = exclusions.import_file(
+    done = import_file(
         world.database, file, TERMS, listeners=Listeners(rejection=rejected.append), batch_rows=100
     )
-    assert done == Counts(rows=302, added=300, already_there=1, rejected=1, contacts=1)
+    assert done.counts == Counts(rows=302, added=300, already_there=1, rejected=1, contacts=1)
     assert [one.value for one in rejected] == ["nonsense"]
     assert states(world) == {(campaign, number(0)): "excluded", (campaign, number(500)): "pending"}
-    again = exclusions.import_file(world.database, file, TERMS)
-    assert again == Counts(rows=302, already_there=301, rejected=1)
+    again = import_file(world.database, file, TERMS)
+    assert again.counts == Counts(rows=302, already_there=301, rejected=1)
 
 
 def test_a_table_without_a_column_of_numbers_is_refused(world: World, tmp_path: Path) -> None:
     file = tmp_path / "register.csv"
-    file.write_text(f"name,telephone\nAda,{number(1)}\n")
+    file.write_text(f"name,registered\nAda,{number(1)}\n")
     with pytest.raises(UnreadableFile, match="phone_number"):
-        exclusions.import_file(world.database, file, TERMS)
+        import_file(world.database, file, TERMS)
