@@ -58,18 +58,17 @@ def add_each(
     """
     if not listed:
         return frozenset()
-    # In one order, as everybody does who inserts them.
-    given = [(key, *listed[key]) for key in sorted(listed)]
+    added = _insert(connection, of, listed, reach)
+    met = {key: terms for key, terms in listed.items() if key not in added}
+    if not met:
+        return added
+    # Only whom the list knew already can have an entry that ends earlier: of a register mostly nobody, or all.
     rows, give_way = _give_way(connection.dialect.name, of)
-    # Most lists have no entry that ends, and then this finds nothing; it costs a look at each key.
-    connection.execute(give_way, {**rows.params(given), **_place(reach), "at": at})
-    rows, statement = _add(connection.dialect.name, of)
-    shared = {
-        "scope": reach.scope,
-        "campaign_id": reach.campaign_id,
-        "workspace_id": reach.workspace_id,
-    }
-    return frozenset(connection.execute(statement, {**rows.params(given), **shared}).scalars())
+    params = {**rows.params([(key, *met[key]) for key in sorted(met)]), **_place(reach), "at": at}
+    ended = frozenset(connection.execute(give_way, params).scalars())
+    if not ended:
+        return added
+    return added | _insert(connection, of, {key: met[key] for key in ended}, reach)
 
 
 def not_shorter(
@@ -117,6 +116,19 @@ def entries_of(
     return connection.execute(query).mappings().all()
 
 
+def _insert(connection: sa.Connection, of: str, listed: Mapping[str, Terms], reach: Reach) -> frozenset[str]:
+    """Returns who had no entry of that reach in force."""
+    rows, statement = _add(connection.dialect.name, of)
+    params = {
+        # In one order, as everybody does who inserts them.
+        **rows.params([(key, *listed[key]) for key in sorted(listed)]),
+        "scope": reach.scope,
+        "campaign_id": reach.campaign_id,
+        "workspace_id": reach.workspace_id,
+    }
+    return frozenset(connection.execute(statement, params).scalars())
+
+
 def _of(phone_number: str | None, person_keys: Iterable[str | None]) -> sa.ColumnElement[bool]:
     keys = [key for key in person_keys if key is not None]
     meant = [] if phone_number is None else [entries.c.phone_number == phone_number]
@@ -160,6 +172,7 @@ def _give_way(dialect: str, of: str) -> tuple[Rows, Any]:
         sa.update(entries)
         .where(*_same(rows, of), entries.c.expires_at.is_not(None), shorter)
         .values(removed_at=sa.bindparam("at", type_=Instant), removed_why="replaced by a longer exclusion")
+        .returning(entries.c[of])
     )
     return rows, statement
 
