@@ -27,6 +27,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from outdial.bootstrap import ADAPTERS
+from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import UserError
 from outdial.files.rule_file import load_rule_book
@@ -56,11 +57,14 @@ class ContactToAdd:
     """A person to be called. `phone_number` has its country code, or is read as one of the `region`.
 
     `time_zone` None: by the number, else the campaign's. `call_after`, `call_before`: aware instants. `priority`: higher
-    is called earlier. `attributes` go out with every call: a JSON object of at most 8 KiB.
+    is called earlier. `person_key`: the same for all numbers of one person. `consent_kind`: one of `ConsentKind`; its
+    `consent_at` (aware) and `consent_source` None: now, and the `source` given beside. `has_prior_consent` is short for
+    the kind `prior`. `attributes` go out with every call: a JSON object of at most 8 KiB.
     """
 
     phone_number: str
     external_contact_id: str | None = None
+    person_key: str | None = None
     name: str | None = None
     email: str | None = None
     language: str | None = None
@@ -69,6 +73,9 @@ class ContactToAdd:
     call_after: datetime | None = None
     call_before: datetime | None = None
     has_prior_consent: bool = False
+    consent_kind: ConsentKind | None = None
+    consent_at: datetime | None = None
+    consent_source: str | None = None
     do_not_call: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -176,24 +183,27 @@ def set_account(
 
 def exclude(
     connection: sa.Connection,
-    phone_numbers: Iterable[str],
+    phone_numbers: Iterable[str] = (),
     *,
     reason: str,
     source: str,
+    person_keys: Iterable[str] = (),
     campaign: str | None = None,
+    workspace: bool = False,
     expires_at: datetime | None = None,
 ) -> Excluded:
-    """No further call to these numbers, for one campaign or (None) all, until an aware instant or (None) for good.
+    """No further call to these numbers, nor to any number of these persons, until an aware instant or (None) for good.
 
-    Contacts who wait with such a number are excluded and stay so. Raises InvalidPhoneNumber, NotFound, UserError.
+    For one campaign, for those of the `workspace`, or else for all. Contacts who wait there are excluded and stay so.
+    Raises InvalidPhoneNumber, NotFound, UserError.
     """
     if expires_at is not None and expires_at.tzinfo is None:
         raise UserError(f"expires_at is {expires_at.isoformat()}: give an instant with a time zone.")
-    terms = Terms(reason=reason, source=source, campaign=campaign, expires_at=expires_at)
+    terms = Terms(reason=reason, source=source, campaign=campaign, workspace=workspace, expires_at=expires_at)
     # As with contacts: the host's own tables may be read on the way.
-    numbers = list(phone_numbers)
+    numbers, persons = list(phone_numbers), list(person_keys)
     with outdials_tables(connection):
-        return exclusions.add(connection, numbers, terms)
+        return exclusions.add(connection, numbers, terms, person_keys=persons)
 
 
 def _columns(contact: ContactToAdd) -> dict[str, str]:
@@ -201,6 +211,7 @@ def _columns(contact: ContactToAdd) -> dict[str, str]:
     return {
         "phone_number": contact.phone_number,
         "external_contact_id": contact.external_contact_id or "",
+        "person_key": contact.person_key or "",
         "name": contact.name or "",
         "email": contact.email or "",
         "language": contact.language or "",
@@ -209,6 +220,9 @@ def _columns(contact: ContactToAdd) -> dict[str, str]:
         "call_after": _instant("call_after", contact.call_after),
         "call_before": _instant("call_before", contact.call_before),
         "has_prior_consent": "yes" if contact.has_prior_consent else "",
+        "consent_kind": contact.consent_kind or "",
+        "consent_at": _instant("consent_at", contact.consent_at),
+        "consent_source": contact.consent_source or "",
         "do_not_call": "yes" if contact.do_not_call else "",
     }
 
@@ -230,6 +244,7 @@ def _attributes(contact: ContactToAdd) -> str:
 
 __all__: Sequence[str] = [
     "SETTLE_SECONDS",
+    "ConsentKind",
     "ContactToAdd",
     "add_contacts",
     "apply_campaign",

@@ -63,9 +63,10 @@ def import_(
 ) -> None:
     """Bring a list of people into a campaign.
 
-    Columns: phone_number (required), external_contact_id, email, name,
-    language, time_zone, priority, has_prior_consent, do_not_call,
-    call_after, call_before, and the usual other names for them.
+    Columns: phone_number (required), external_contact_id, person_key, email,
+    name, language, time_zone, priority, has_prior_consent, consent_kind,
+    consent_at, consent_source, do_not_call, call_after, call_before, and the
+    usual other names for them.
     Every other column is kept as an attribute.
 
     Good rows come in, bad ones are reported with line and reason.
@@ -106,6 +107,9 @@ def add(
     campaign: Campaign,
     name: Annotated[str, typer.Option(help="Who it is.")] = "",
     external_id: Annotated[str, typer.Option(help="Your own id of the contact.")] = "",
+    person_key: Annotated[
+        str, typer.Option("--person", help="Your key of the person, the same for all their numbers.")
+    ] = "",
     email: Annotated[str, typer.Option()] = "",
     language: Annotated[str, typer.Option(help="Such as it or pt-BR.")] = "",
     time_zone: Annotated[str, typer.Option(help="Such as Europe/Rome.")] = "",
@@ -113,6 +117,13 @@ def add(
     call_after: Annotated[str, typer.Option(help="Not before then.", metavar="WHEN")] = "",
     call_before: Annotated[str, typer.Option(help="Not after then.", metavar="WHEN")] = "",
     has_prior_consent: Annotated[bool, typer.Option("--consent", help="Gave prior consent.")] = False,
+    consent_kind: Annotated[
+        str, typer.Option(help="The kind of consent: prior, express, opt_in or written.", metavar="KIND")
+    ] = "",
+    consent_at: Annotated[
+        str, typer.Option(help="When it was given.", metavar="WHEN", show_default="now")
+    ] = "",
+    consent_source: Annotated[str, typer.Option(help="Where it is on record.", metavar="TEXT")] = "",
     attribute: Annotated[
         list[str] | None, typer.Option(help="For the script; may be repeated.", metavar="NAME=VALUE")
     ] = None,
@@ -127,6 +138,7 @@ def add(
         "phone_number": number,
         "name": name,
         "external_contact_id": external_id,
+        "person_key": person_key,
         "email": email,
         "language": language,
         "time_zone": time_zone,
@@ -134,6 +146,9 @@ def add(
         "call_after": call_after,
         "call_before": call_before,
         "has_prior_consent": "yes" if has_prior_consent else "",
+        "consent_kind": consent_kind,
+        "consent_at": consent_at,
+        "consent_source": consent_source,
     }
     with open_context() as context:
         added = context.run(

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.consent import satisfies
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall, counts, held_by_frequency, longest_memory
 from outdial.domain.holiday_calendar import PACKAGE_VERSION as HOLIDAYS_VERSION
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     DESTINATION_BLOCKED = "destination_blocked"
     NO_CALLER_NUMBER = "no_caller_number"
     EXCLUDED = "excluded"
+    NO_CONSENT = "no_consent"
     NUMBER_BUSY = "number_busy"
     CAPPED = "capped"
     DEADLINE = "deadline"
@@ -267,6 +269,12 @@ class Callee(Protocol):
 
     @property
     def call_before(self) -> datetime | None: ...
+    @property
+    def consent_kind(self) -> str | None: ...
+    @property
+    def consent_at(self) -> datetime | None: ...
+    @property
+    def consent_source(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +310,16 @@ def refusal_of(case: Case) -> Refusal | None:
 def contact_facts(case: Case) -> dict[str, Any]:
     """What is stored with the attempt, as far as the contact goes."""
     facts: dict[str, Any] = {"checked": _CHECKED}
+    given = case.callee
+    if given.consent_kind is not None:
+        facts["consent"] = {
+            "kind": given.consent_kind,
+            "at": None if given.consent_at is None else given.consent_at.isoformat(),
+            "source": given.consent_source,
+        }
+    required = _required_consent(case)
+    if required:
+        facts["consent_required"] = required
     if case.permit.memory:
         facts["calls_counted"] = counts(
             case.permit.choice.rules, case.calls, case.permit.zone.time_zones, case.at
@@ -323,6 +341,29 @@ def _excluded(case: Case) -> Refusal | None:
     if not case.callee.is_excluded:
         return None
     return Refusal(reason=Reason.EXCLUDED, until=None, says="an exclusion is in force")
+
+
+def _required_consent(case: Case) -> list[str]:
+    """By the campaign and by the rules."""
+    by_rules = (rule.requires_consent for rule in case.permit.choice.rules)
+    return sorted({str(kind) for kind in (case.definition.required_consent, *by_rules) if kind is not None})
+
+
+def _without_consent(case: Case) -> Refusal | None:
+    lacking = [kind for kind in _required_consent(case) if not satisfies(case.callee.consent_kind, kind)]
+    if not lacking:
+        return None
+    given = case.callee.consent_kind or "none"
+    return Refusal(
+        reason=Reason.NO_CONSENT,
+        until=None,
+        says=f"consent ({', '.join(lacking)}) is asked for; on record is {given}",
+    )
+
+
+def _consented(case: Case) -> str:
+    given = case.callee.consent_kind or "none"
+    return f"on record: {given}; asked for: {', '.join(_required_consent(case)) or 'none'}"
 
 
 def _overdue(case: Case) -> Refusal | None:
@@ -361,12 +402,13 @@ def _utc(instant: datetime) -> str:
 
 
 # In this order. The first one is, for who must not be called from here may well be called from elsewhere, and the next
-# two are final.
+# three are final.
 CONTACT_CHECKS: Final = (
     ContactCheck(
         name="fence", refuses=_beyond_fence, passes_as=lambda _: "the number may be dialed from here"
     ),
     ContactCheck(name="exclusions", refuses=_excluded, passes_as=lambda _: "no exclusion is in force"),
+    ContactCheck(name="consent", refuses=_without_consent, passes_as=_consented),
     ContactCheck(
         name="deadline",
         refuses=_overdue,

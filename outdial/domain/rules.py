@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from outdial.domain.campaign import Purpose
+from outdial.domain.consent import ConsentKind
 from outdial.domain.errors import UserError
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import WeeklyWindow
@@ -153,7 +154,9 @@ class Rule:
     """One rule in one version, as its file has it. No `country`: of any; no `subdivisions`: the whole country.
 
     `fixed_zones` must be open besides the contact's own, where a text names a clock. `automated_only`: it binds calls
-    that a machine speaks. `consent` and what follows it are told to people and enforced elsewhere or not at all.
+    that a machine speaks. `requires_consent`: who has not given that much is not called; None: no rule of ours asks.
+    `consent` (what the law says of automated calls) and what follows it are told to people and enforced elsewhere or
+    not at all.
     """
 
     id: str
@@ -179,6 +182,7 @@ class Rule:
     cool_offs: tuple[CoolOff, ...] = ()
     valid_from: date | None = None
     valid_to: date | None = None
+    requires_consent: ConsentKind | None = None
     consent: str | None = None
     max_abandoned_percent: float | None = None
     shows_caller_number: bool | None = None

@@ -410,6 +410,7 @@ class _Transaction:
 # What becomes of a contact that may never be called.
 FINAL: Final[Mapping[Reason, tuple[ContactState, str]]] = {
     Reason.EXCLUDED: (ContactState.EXCLUDED, "exclusion_list"),
+    Reason.NO_CONSENT: (ContactState.EXCLUDED, "no_consent"),
     Reason.DEADLINE: (ContactState.EXPIRED, "deadline"),
 }
 

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from outdial.domain.attempt import CallEvent, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import Stage
+from outdial.domain.exclusions import EVERYWHERE
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, ContactId
 from outdial.domain.settling import settlement
 from outdial.domain.standing import stand
@@ -147,7 +148,6 @@ def _write(
     stored = [attempt for attempt, _ in pairs]
     changes = [change for _, change in pairs]
     attempts.write(connection, _without_taken_ids(connection, stored, changes))
-    _exclude_opted_out(connection, stored, changes, at)
     settled = [
         (attempt, change)
         for attempt, change in pairs
@@ -155,6 +155,8 @@ def _write(
         and (attempt.settled_at is None or change.progress != attempt.progress)
     ]
     due = _move_contacts(connection, {attempt.contact_id for attempt, _ in settled}, definitions, known)
+    # After the contacts, as whoever excludes by hand.
+    _exclude_opted_out(connection, pairs, at)
     # After the contacts of these calls, which are locked in order: who waits for the number only if nobody has them.
     freed = {attempt.phone_number for attempt, change in settled if change.progress.has_ended}
     # All buckets in one statement, which locks them in order.
@@ -249,18 +251,24 @@ def _without_taken_ids(
     return kept
 
 
-def _exclude_opted_out(
-    connection: sa.Connection, stored: Sequence[StoredAttempt], changes: Sequence[Change], at: datetime
-) -> None:
-    for attempt, change in zip(stored, changes, strict=True):
-        if change.progress.opt_out and not attempt.progress.opt_out:
-            exclusions.add(
-                connection,
-                [attempt.phone_number],
-                reason="opted_out",
-                source=f"call {attempt.call_id}",
-                at=at,
-            )
+def _exclude_opted_out(connection: sa.Connection, pairs: Sequence[Pair], at: datetime) -> None:
+    """Never again this number, nor any other of the same person."""
+    opted_out = [
+        attempt for attempt, change in pairs if change.progress.opt_out and not attempt.progress.opt_out
+    ]
+    if not opted_out:
+        return
+    person_keys = contacts.person_keys(connection, {attempt.contact_id for attempt in opted_out})
+    numbers: dict[str, exclusions.Terms] = {}
+    persons: dict[str, exclusions.Terms] = {}
+    for attempt in opted_out:
+        terms = exclusions.Terms("opted_out", f"call {attempt.call_id}", at)
+        numbers.setdefault(attempt.phone_number, terms)
+        person_key = person_keys.get(attempt.contact_id)
+        if person_key is not None:
+            persons.setdefault(person_key, terms)
+    exclusions.add_each(connection, exclusions.NUMBER, numbers, reach=EVERYWHERE, at=at)
+    exclusions.add_each(connection, exclusions.PERSON, persons, reach=EVERYWHERE, at=at)
 
 
 def _with(attempt: StoredAttempt, progress: Progress) -> StoredAttempt:

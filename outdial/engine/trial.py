@@ -50,6 +50,7 @@ from outdial.storage import (
 from outdial.storage.attempts import NewAttempt
 from outdial.storage.contacts import DueContact
 from outdial.storage.database import database_now, wake_schedulers
+from outdial.storage.excluded_contacts import Whom
 from outdial.telephony.caller import Caller
 
 # How long a test call waits for a line and a slot.
@@ -108,9 +109,9 @@ def prepare(
         )
     _check_fences(connection, account, number.e164, fence)
     at = database_now(connection)
-    if excluded_contacts.numbers_among(connection, [number.e164], found.id, at):
+    if excluded_contacts.among(connection, [Whom(number.e164)], found.id, at):
         raise NotCallable(
-            f"{number.e164} is excluded, and that holds for tests too: `outdial exclusions check {number.e164}` says why."
+            f"{number.e164} is excluded, and that holds for tests too: `outdial exclusions show {number.e164}` says why."
         )
     zone = calling_zone_of(number.e164, default_time_zone=definition.default_time_zone)
     terms = Terms(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from outdial.domain.campaign import Purpose
+from outdial.domain.consent import ConsentKind
 from outdial.domain.errors import UserError
 from outdial.domain.holiday_calendar import subdivisions_of
 from outdial.domain.rules import (
@@ -210,6 +211,7 @@ RULE: Final[Mapping[str, Key]] = {
     "caps": Key(check=_tables),
     "cool_offs": Key(check=_tables),
     "windows": Key(check=_tables, needed="write the hours as tables [[rule.windows]]"),
+    "requires_consent": Key(check=values.one_of(ConsentKind)),
     "consent": Key(check=_text),
     "max_abandoned_percent": Key(check=values.number(least=0, most=100)),
     "shows_caller_number": Key(check=_yes_or_no),

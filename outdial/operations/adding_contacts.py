@@ -20,6 +20,7 @@ from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.operations.duplicates import updated
 from outdial.storage import buckets, calling_zones, duplicates, excluded_contacts, new_contacts
 from outdial.storage.database import database_now, wake_schedulers
+from outdial.storage.excluded_contacts import Whom
 from outdial.storage.new_contacts import NewContact, Origin, Receiver
 
 TAKES_CONTACTS: Final = frozenset(CampaignStatus) - {CampaignStatus.COMPLETED, CampaignStatus.CANCELED}
@@ -90,7 +91,7 @@ def add_contacts(
     }
     sorted_out = _sort_out(new, known, seen, on_duplicate, ours)
     inserted = _insert(connection, receiver, campaign_id, sorted_out.fresh, origin, at)
-    changed = _update(connection, receiver, campaign_id, sorted_out.again, at)
+    changed = _update(connection, receiver, campaign_id, sorted_out.again, origin, at)
     return Added(
         pending=inserted.pending,
         excluded=inserted.excluded,
@@ -116,15 +117,18 @@ def preview(
     keys = {contact.identity_key for contact in new}
     known = duplicates.load(connection, campaign_id, keys, lock=False)
     sorted_out = _sort_out(new, known, seen, on_duplicate)
-    numbers = {contact.phone_number for contact in sorted_out.fresh}
-    on_list = excluded_contacts.numbers_among(connection, numbers, campaign_id, at)
-    excluded = sum(1 for one in sorted_out.fresh if one.do_not_call or one.phone_number in on_list)
+    whom = {Whom(contact.phone_number, contact.person_key) for contact in sorted_out.fresh}
+    on_list = excluded_contacts.among(connection, whom, campaign_id, at)
+    excluded = sum(
+        1 for one in sorted_out.fresh if one.do_not_call or (one.phone_number, one.person_key) in on_list
+    )
     changed = 0
     if on_duplicate is OnDuplicate.UPDATE:
         zones = calling_zones.ids(connection, {contact.calling_zone.key for contact in sorted_out.again})
         nowhere = CallingZoneId(-1)
+        nobody = Origin(consent_at=at, consent_source="import")
         changed = sum(
-            updated(known[one.identity_key], one, zones.get(one.calling_zone.key, nowhere), at)
+            updated(known[one.identity_key], one, zones.get(one.calling_zone.key, nowhere), nobody, at)
             != known[one.identity_key]
             for one in sorted_out.again
         )
@@ -224,6 +228,7 @@ def _update(
     receiver: Receiver,
     campaign_id: CampaignId,
     again: Sequence[NewContact],
+    origin: Origin,
     at: datetime,
 ) -> int:
     """Returns how many contacts are other than they were."""
@@ -236,7 +241,7 @@ def _update(
         # One that was there a moment ago, and whose import was taken back since, is left out.
         known = locked.get(contact.identity_key)
         if known is not None:
-            now = updated(known, contact, id_of[id(contact.calling_zone)], at)
+            now = updated(known, contact, id_of[id(contact.calling_zone)], origin, at)
             if now != known:
                 changed.append(now)
     if not changed:

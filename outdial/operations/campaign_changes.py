@@ -38,6 +38,7 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         "when_empty": str(definition.when_empty),
         "unique_by": None if definition.unique_by is None else str(definition.unique_by),
         "closed_dates": sorted(definition.window.closed_dates) or None,
+        "consent": None if definition.required_consent is None else str(definition.required_consent),
         "call": {
             "account": definition.account,
             "from": list(definition.caller_numbers) or None,

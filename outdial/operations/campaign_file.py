@@ -22,6 +22,7 @@ from outdial.domain.campaign import (
     Script,
     WhenEmpty,
 )
+from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import UniqueBy
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
@@ -166,6 +167,7 @@ TOP: Final[Mapping[str, Key]] = {
     "guard_before_closing_seconds": Key(
         check=values.whole_number(0, LONGEST_CALL_SECONDS), field="guard_seconds"
     ),
+    "consent": Key(check=values.one_of(ConsentKind), field="required_consent"),
     "unknown_zone": Key(check=_unknown_zone),
     "call": Key(check=_table, needed="write a table [call] that names the account"),
     "windows": Key(check=_tables),

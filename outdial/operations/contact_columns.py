@@ -1,4 +1,4 @@
-"""Which column of a contact file holds what: our own names, the names that other programs give, and what a person says.
+"""Which column of a file holds what: our own names, the names that other programs give, and what a person says.
 
 Our own name wins over an alias, and what a person says over both. Two columns that could be the same thing are a
 question for a person, never a guess: the other one may be somebody else's number.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from outdial.domain.errors import UserError
@@ -18,12 +19,16 @@ from outdial.operations.rejections import REJECTION_COLUMNS
 COLUMNS: Final = (
     "external_contact_id",
     "phone_number",
+    "person_key",
     "email",
     "name",
     "language",
     "time_zone",
     "priority",
     "has_prior_consent",
+    "consent_kind",
+    "consent_at",
+    "consent_source",
     "do_not_call",
     "call_after",
     "call_before",
@@ -52,12 +57,17 @@ ALIASES: Final[Mapping[str, Sequence[str]]] = {
         "cell_phone",
         "msisdn",
     ),
+    # Not a household's: one of it who opts out would silence the others.
+    "person_key": ("person", "person_id"),
     "email": ("mail", "e_mail", "email_address"),
     "name": ("full_name", "fullname", "contact_name"),
     "language": ("lang", "locale"),
     "time_zone": ("tz", "timezone"),
     "priority": (),
     "has_prior_consent": ("consent", "prior_consent"),
+    "consent_kind": ("consent_type", "kind_of_consent"),
+    "consent_at": ("consent_date", "consented_at", "consent_timestamp"),
+    "consent_source": ("source_of_consent",),
     "do_not_call": ("dnc", "donotcall", "opt_out", "opted_out"),
     "call_after": ("not_before",),
     "call_before": ("not_after",),
@@ -66,22 +76,46 @@ ALIASES: Final[Mapping[str, Sequence[str]]] = {
 LONGEST_ATTRIBUTE_NAME: Final = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a kind of file may hold: our names, those that stand for them, and which of ours one must be there of."""
+
+    names: Sequence[str]
+    aliases: Mapping[str, Sequence[str]]
+    required: Sequence[str]
+
+    def are_named_by(self, name: str) -> bool:
+        """Whether that is the name of one of them."""
+        return name.strip().lower() in self.names or any(
+            _plain(name) in self.aliases[one] for one in self.names
+        )
+
+
+OF_CONTACTS: Final = Columns(names=COLUMNS, aliases=ALIASES, required=(REQUIRED,))
+
+
 class Header:
     """Which column stands where. `given`: the columns that a person named, by ours (`--map phone_number=Cellulare`).
 
     Raises UnreadableFile for a header that cannot be right, UserError for a column that was named and is not there.
     """
 
-    def __init__(self, row: Row, file_name: str, given: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        row: Row,
+        file_name: str,
+        given: Mapping[str, str] | None = None,
+        columns: Columns = OF_CONTACTS,
+    ) -> None:
         self.cells = tuple(row.cells)
         self.width = len(row.cells)
         names = [cell.strip() for cell in row.cells]
-        fault = _fault_of_header(names, row)
+        fault = _fault_of_header(names, row, columns)
         if fault is not None:
             raise UnreadableFile(file_name, fault)
-        place_of = _places(names, given or {}, file_name)
-        # A column that is absent is read from the empty cell that `ContactRows` puts after the last one.
-        self.places = tuple(place_of.get(column, self.width) for column in COLUMNS)
+        place_of = _places(names, given or {}, file_name, columns)
+        # A column that is absent is read from the empty cell that is put after the last one.
+        self.places = tuple(place_of.get(column, self.width) for column in columns.names)
         self.known = frozenset(place_of)
         self.renamed = {column: names[place] for column, place in place_of.items() if names[place] != column}
         taken = set(place_of.values())
@@ -93,7 +127,7 @@ class Header:
         self.unnamed = tuple(place for place, name in enumerate(names) if not name)
 
 
-def parse_mapping(texts: Sequence[str]) -> dict[str, str]:
+def parse_mapping(texts: Sequence[str], columns: Columns = OF_CONTACTS) -> dict[str, str]:
     """`["phone_number=Cellulare"]` as a mapping. Raises UserError for what is none, with the names that there are."""
     given: dict[str, str] = {}
     for text in texts:
@@ -102,8 +136,10 @@ def parse_mapping(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(
                 f"--map {text} names no column: write it as TARGET=COLUMN, such as --map phone_number=Cellulare."
             )
-        if target not in COLUMNS:
-            raise UserError(f"--map {text}: there is no {target!r}; a column can be {', '.join(COLUMNS)}.")
+        if target not in columns.names:
+            raise UserError(
+                f"--map {text}: there is no {target!r}; a column can be {', '.join(columns.names)}."
+            )
         if target in given:
             raise UserError(
                 f"--map names two columns for {target}, {given[target]!r} and {column!r}: keep one."
@@ -112,7 +148,9 @@ def parse_mapping(texts: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _places(names: Sequence[str], given: Mapping[str, str], file_name: str) -> dict[str, int]:
+def _places(
+    names: Sequence[str], given: Mapping[str, str], file_name: str, columns: Columns
+) -> dict[str, int]:
     places: dict[str, int] = {}
     for column, wanted in given.items():
         places[column] = _place_of(wanted, names, file_name)
@@ -120,26 +158,26 @@ def _places(names: Sequence[str], given: Mapping[str, str], file_name: str) -> d
         if others:
             raise UserError(f"--map gives the column {wanted!r} to {others[0]} and to {column}: keep one.")
     lower = [name.lower() for name in names]
-    for column in COLUMNS:
+    for column in columns.names:
         if column not in places and column in lower and lower.index(column) not in places.values():
             places[column] = lower.index(column)
     # Only what no column is named after, so that the order in which the file has its columns changes nothing.
     taken = set(places.values())
-    for column in COLUMNS:
+    for column in columns.names:
         if column not in places:
-            found = _alias_of(column, names, taken, file_name)
+            found = _alias_of(columns.aliases[column], column, names, taken, file_name)
             if found is not None:
                 places[column] = found
-    if REQUIRED not in places:
+    if not any(column in places for column in columns.required):
         if any(NUMBER.fullmatch(name.strip()) for name in names):
             raise UnreadableFile(
                 file_name,
-                f"begins with a person and not with the names of its columns: put a line above, such as {REQUIRED}",
+                f"begins with a person and not with the names of its columns: put a line above, such as {columns.required[0]}",
             )
         raise UnreadableFile(
             file_name,
-            f"has no column {REQUIRED}: name it so in the first line, or say which it is with "
-            f"--map {REQUIRED}=COLUMN (found are {columns_named(names)})",
+            f"has no column {' or '.join(columns.required)}: name it so in the first line, or say which it is with "
+            f"--map {columns.required[0]}=COLUMN (found are {columns_named(names)})",
         )
     return places
 
@@ -153,12 +191,10 @@ def _place_of(wanted: str, names: Sequence[str], file_name: str) -> int:
     raise UserError(f"{file_name} has no column {wanted!r} (--map): found are {columns_named(names)}.")
 
 
-def _alias_of(column: str, names: Sequence[str], taken: set[int], file_name: str) -> int | None:
-    found = [
-        place
-        for place, name in enumerate(names)
-        if place not in taken and _NOT_LETTERS.sub("_", name.lower()).strip("_") in ALIASES[column]
-    ]
+def _alias_of(
+    aliases: Sequence[str], column: str, names: Sequence[str], taken: set[int], file_name: str
+) -> int | None:
+    found = [place for place, name in enumerate(names) if place not in taken and _plain(name) in aliases]
     if len(found) > 1:
         listed = columns_named([names[place] for place in found])
         raise UnreadableFile(
@@ -169,15 +205,20 @@ def _alias_of(column: str, names: Sequence[str], taken: set[int], file_name: str
     return found[0] if found else None
 
 
+def _plain(name: str) -> str:
+    """As aliases are written."""
+    return _NOT_LETTERS.sub("_", name.lower()).strip("_")
+
+
 _NOT_LETTERS: Final = re.compile(r"[^\w]+|_+")
 
 
-def _fault_of_header(names: Sequence[str], row: Row) -> str | None:
+def _fault_of_header(names: Sequence[str], row: Row, columns: Columns) -> str | None:
     if row.fault is not None:
         return f"cannot be imported: its header, line {row.line}, {row.fault}"
     found = f"found are {columns_named(row.cells)}"
     # Ours in any case; all others as they are written, for scripts name them so.
-    same = [name.lower() if name.lower() in COLUMNS else name for name in names]
+    same = [name.lower() if name.lower() in columns.names else name for name in names]
     twice = sorted({name for name in same if name and same.count(name) > 1})
     if twice:
         return f"has the column {twice[0]!r} more than once: keep one ({found})"

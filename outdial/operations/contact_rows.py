@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import UniqueBy, identity_key
 from outdial.domain.phone_numbers import InvalidPhoneNumber, PhoneNumber, normalize
 from outdial.domain.zones import CallingZone, calling_zone_of
@@ -29,12 +30,16 @@ from outdial.storage.new_contacts import NewContact
 LONGEST: Final[Mapping[str, int]] = {
     "external_contact_id": 200,
     "phone_number": 60,
+    "person_key": 200,
     "email": 200,
     "name": 200,
     "language": 35,
     "time_zone": 60,
     "priority": 20,
     "has_prior_consent": 20,
+    "consent_kind": 20,
+    "consent_at": 40,
+    "consent_source": 200,
     "do_not_call": 20,
     "call_after": 40,
     "call_before": 40,
@@ -58,6 +63,10 @@ WORDS: Final[Mapping[str, bool]] = {
     "x": True,
 }
 
+NO_CONSENT: Final = (False, None, None, None)
+UTC_ZONE: Final = ("UTC",)
+LONGEST_DAY_AHEAD: Final = timedelta(days=1)
+
 _json_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 _PRIORITY: Final = re.compile(r"[+-]?[0-9]{1,5}")
 # The shape of a BCP 47 tag, with the underscore that many programs write in place of the hyphen.
@@ -69,7 +78,7 @@ class RowRules:
     """What a campaign asks of its contacts, and how their list is written.
 
     `countries` empty: any. `region`: where numbers without country code are dialed (ISO 3166 alpha-2); None: such
-    numbers are rejected. `at` (aware UTC): by then a `call_before` has passed; None: it never has.
+    numbers are rejected. `at` (aware UTC): now, by which a `call_before` has passed; None: none ever has.
     """
 
     default_time_zone: str | None = None
@@ -124,12 +133,16 @@ class ContactRows:
         (
             external_id,
             text,
+            person_key,
             email,
             name,
             language,
             time_zone,
             priority,
-            consent,
+            prior_consent,
+            consent_kind,
+            consent_at,
+            consent_source,
             do_not_call,
             call_after,
             call_before,
@@ -144,11 +157,16 @@ class ContactRows:
             external_id or None,
             self._identity_key(external_id, number),
             number.e164,
+            person_key or None,
             email or None,
             name or None,
             _language(language) if language else None,
             self._attributes_json(cells),
-            _truth("has_prior_consent", consent) if consent else False,
+            *(
+                self._consent(prior_consent, consent_kind, consent_at, consent_source, zone)
+                if prior_consent or consent_kind or consent_at or consent_source
+                else NO_CONSENT
+            ),
             _priority(priority) if priority else None,
             after,
             before,
@@ -199,6 +217,24 @@ class ContactRows:
             return identity_key(self._rules.unique_by, external_id, number.e164)
         except ValueError as error:
             raise _Unfit("external_contact_id", external_id, str(error)) from error
+
+    def _consent(
+        self, prior: str, kind: str, given_at: str, source: str, zone: CallingZone
+    ) -> tuple[bool, str | None, datetime | None, str | None]:
+        has_prior = _truth("has_prior_consent", prior) if prior else False
+        known = _consent_kind(kind) if kind else None
+        if prior and known is not None and not has_prior:
+            raise _Unfit("has_prior_consent", prior, f"says no, and consent_kind {kind!r}: keep one")
+        if known is None and not has_prior:
+            if not prior:
+                column, text = ("consent_at", given_at) if given_at else ("consent_source", source)
+                raise _Unfit(column, text, "is of a consent of no kind: write the kind in consent_kind")
+            return NO_CONSENT
+        at = _instant("consent_at", given_at, first_instant, zone, unknown=UTC_ZONE) if given_at else None
+        # In the time zone where the phone rings, today may begin later than here.
+        if at is not None and self._rules.at is not None and at > self._rules.at + LONGEST_DAY_AHEAD:
+            raise _Unfit("consent_at", given_at, "is yet to come: nobody has consented by then")
+        return has_prior, known, at, source or None
 
     def _times(
         self, call_after: str, call_before: str, zone: CallingZone
@@ -264,11 +300,26 @@ def _priority(text: str) -> int:
     return int(text)
 
 
+@lru_cache(maxsize=1024)
+def _consent_kind(text: str) -> str:
+    word = text.lower().replace("-", "_").replace(" ", "_")
+    if word not in list(ConsentKind):
+        words = ", ".join(ConsentKind)
+        raise _Unfit("consent_kind", text, f"is no kind of consent: write one of {words}, or nothing")
+    return word
+
+
 def _instant(
-    column: str, text: str, reading: Callable[[str, tuple[str, ...]], datetime], zone: CallingZone
+    column: str,
+    text: str,
+    reading: Callable[[str, tuple[str, ...]], datetime],
+    zone: CallingZone,
+    *,
+    unknown: tuple[str, ...] = (),
 ) -> datetime:
+    """Local time is that of the zone, or of `unknown` where the zone is not known."""
     try:
-        return reading(text, zone.time_zones)
+        return reading(text, zone.time_zones or unknown)
     except ValueError as error:
         raise _Unfit(column, text, str(error)) from error
 

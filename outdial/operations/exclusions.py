@@ -1,4 +1,4 @@
-"""The exclusion list: who must never be called, from when, why, and until when.
+"""The exclusion list: which numbers and which persons must never be called, by whose campaigns, why, and until when.
 
 An exclusion holds from its commit on; it has taken effect everywhere once the last check of a call that was under way
 is too old to be used, and only then may a command report success. A contact that it took out of the queue stays out:
@@ -7,44 +7,36 @@ to remove an entry lets the number be imported again elsewhere, and brings nobod
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from outdial.domain.errors import NotFound, UserError
-from outdial.domain.ids import CampaignId
-from outdial.domain.phone_numbers import InvalidPhoneNumber, normalize
-from outdial.operations.delimited_file import (
-    DelimitedFile,
-    Row,
-    UnreadableFile,
-    columns_named,
-    open_delimited,
-)
-from outdial.operations.import_listeners import NOBODY, Listeners, Progress
-from outdial.operations.read_ahead import read_ahead
-from outdial.operations.rejections import Rejection
+from outdial.domain.exclusions import EVERYWHERE, ExclusionScope, Reach
+from outdial.domain.phone_numbers import normalize
+from outdial.operations.contact_rows import LONGEST
 from outdial.storage import campaigns, excluded_contacts, exclusions
-from outdial.storage.database import Database, database_now
+from outdial.storage.database import database_now
+from outdial.storage.exclusions import NUMBER, PERSON, Terms as EntryTerms
 
-BATCH_ROWS: Final = 4000
-NUMBER_COLUMN: Final = "phone_number"
 # A day is over everywhere when it is over here.
 LAST_ZONE_OF_A_DAY: Final = timedelta(hours=12)
+LONGEST_KEY: Final = LONGEST["person_key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How numbers are excluded: for one campaign or (None) for all, until an instant or (None) for good."""
+    """How numbers are excluded: for one campaign, for those of the workspace, or for all; until an instant or (None)
+    for good.
+    """
 
     reason: str
     source: str
     campaign: str | None = None
+    workspace: bool = False
     expires_at: datetime | None = None
 
 
@@ -58,93 +50,134 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the list says of a number: its entries, oldest first, and which of them are in force."""
+    """What the list says of a number or a person: the entries, oldest first, and which of them are in force.
 
-    phone_number: str
+    `person_keys` of a number are those of the contacts that have it. `removed`: how many entries were ended just now.
+    """
+
+    phone_number: str | None
+    person_keys: Sequence[str]
     entries: Sequence[Mapping[str, Any]]
     in_force: Sequence[Mapping[str, Any]]
+    removed: int = 0
+
+    @property
+    def summary(self) -> str:
+        """One sentence: who may call there."""
+        return _summary(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Each of `rows` counts in `added`, `already_there` or `rejected`; `contacts` were taken out of the queue."""
+def add(
+    connection: sa.Connection,
+    phone_numbers: Iterable[str],
+    terms: Terms,
+    *,
+    person_keys: Iterable[str] = (),
+) -> Excluded:
+    """Exclude numbers, and persons with all their numbers, and take their pending contacts out of the queue. Those
+    excluded already stay so.
 
-    rows: int = 0
-    added: int = 0
-    already_there: int = 0
-    rejected: int = 0
-    contacts: int = 0
-
-
-def add(connection: sa.Connection, phone_numbers: Iterable[str], terms: Terms) -> Excluded:
-    """Exclude numbers, and take their pending contacts out of the queue. Those excluded already stay so.
-
-    Raises InvalidPhoneNumber, NotFound for the campaign, UserError for an end that has passed.
+    Raises InvalidPhoneNumber, NotFound for the campaign, UserError for an end that has passed and a key that is none.
     """
     numbers = {normalize(number).e164 for number in phone_numbers}
-    return _add(connection, numbers, terms, _campaign_id(connection, terms.campaign))
+    persons = {checked_person_key(key) for key in person_keys}
+    if not numbers and not persons:
+        raise UserError("Nobody is named: give a number, or a person's key with --person.")
+    at = database_now(connection)
+    check_end(terms.expires_at, at)
+    reach = reach_of(connection, campaign=terms.campaign, workspace=terms.workspace)
+    alike = EntryTerms(terms.reason, terms.source, at, terms.expires_at)
+    contacts, added = add_entries(
+        connection, dict.fromkeys(numbers, alike), dict.fromkeys(persons, alike), reach, at
+    )
+    return Excluded(entries=len(added), contacts=contacts)
+
+
+def add_entries(
+    connection: sa.Connection,
+    numbers: Mapping[str, EntryTerms],
+    persons: Mapping[str, EntryTerms],
+    reach: Reach,
+    at: datetime,
+) -> tuple[int, set[tuple[str, str]]]:
+    """Returns how many contacts were taken out of the queue, and which numbers and persons were not excluded before."""
+    # Contacts before entries, as a call's end does that opts out.
+    contacts = excluded_contacts.exclude_pending(connection, numbers, persons, reach)
+    added = {
+        (of, key)
+        for of, listed in ((NUMBER, numbers), (PERSON, persons))
+        for key in exclusions.add_each(connection, of, listed, reach=reach, at=at)
+    }
+    return contacts, added
 
 
 def remove(
-    connection: sa.Connection, phone_number: str, *, by: str, why: str, campaign: str | None = None
+    connection: sa.Connection,
+    phone_number: str | None = None,
+    *,
+    by: str,
+    why: str,
+    person_key: str | None = None,
+    campaign: str | None = None,
+    workspace: bool = False,
 ) -> Standing:
-    """End the number's entries in this scope, and say what the list still holds on it."""
+    """End the entries of the number, of the person or of both with this very reach, and say what the list still holds.
+
+    Raises as `add` does.
+    """
     if not why.strip():
         raise UserError("A removal is evidence: say with --reason why the number may be called again.")
-    number = normalize(phone_number).e164
-    campaign_id = _campaign_id(connection, campaign)
-    exclusions.remove(
-        connection, number, by=by, why=why, at=database_now(connection), campaign_id=campaign_id
+    number, person = _meant(phone_number, person_key)
+    removed = exclusions.remove(
+        connection,
+        phone_number=number,
+        person_key=person,
+        by=by,
+        why=why,
+        at=database_now(connection),
+        reach=reach_of(connection, campaign=campaign, workspace=workspace),
     )
-    return check(connection, number)
+    return _standing(connection, number, person, removed)
 
 
-def check(connection: sa.Connection, phone_number: str) -> Standing:
-    number = normalize(phone_number).e164
-    at = database_now(connection)
-    names = {campaign.id: campaign.definition.name for campaign in campaigns.all_campaigns(connection)}
-    entries = [
-        {**entry, "campaign": names.get(entry["campaign_id"])}
-        for entry in exclusions.of_number(connection, number)
-    ]
-    in_force = [entry for entry in entries if _is_in_force(entry, at)]
-    return Standing(phone_number=number, entries=entries, in_force=in_force)
+def check(
+    connection: sa.Connection, phone_number: str | None = None, *, person_key: str | None = None
+) -> Standing:
+    """What the list says of a number, and of the persons whose it is; or of a person."""
+    return _standing(connection, *_meant(phone_number, person_key), removed=0)
 
 
-def import_file(
-    database: Database,
-    path: Path,
-    terms: Terms,
-    *,
-    listeners: Listeners = NOBODY,
-    batch_rows: int = BATCH_ROWS,
-) -> Counts:
-    """Exclude the numbers of a file: a CSV with a column `phone_number`, or one number a line.
+def reach_of(connection: sa.Connection, *, campaign: str | None, workspace: bool) -> Reach:
+    """Raises NotFound for the campaign, and UserError for both at once."""
+    if campaign is not None and workspace:
+        raise UserError(
+            "An exclusion is for one campaign or for those of the workspace: give --campaign or --workspace, or neither."
+        )
+    if workspace:
+        return Reach(scope=ExclusionScope.WORKSPACE)
+    if campaign is None:
+        return EVERYWHERE
+    found = campaigns.by_name(connection, campaign)
+    if found is None:
+        raise NotFound("campaign", campaign, "`outdial campaign list` shows those that there are.")
+    return Reach(scope=ExclusionScope.CAMPAIGN, campaign_id=found.id)
 
-    Batch by batch: interrupted, it can simply be run again. Raises as `add`, and UnreadableFile; a number that is none
-    is no error but a rejection.
-    """
-    with open_delimited(path) as file:
-        numbers = _NumberRows.of(file)
-        campaign_id = database.run(_campaign_id, terms.campaign)
-        listeners.header(numbers.header)
-        counts = Counts()
-        with read_ahead(_batches(numbers.rows, numbers, file, batch_rows)) as batches:
-            for batch in batches:
-                done = database.run(_add, batch.numbers, terms, campaign_id)
-                counts = _with_batch(counts, batch, done)
-                for rejection in batch.rejections:
-                    listeners.rejection(rejection)
-                listeners.progress(
-                    Progress(bytes_read=batch.bytes_read, total_bytes=file.size_bytes, rows=counts.rows)
-                )
-        change = file.what_changed()
-        if change is not None:
-            raise UserError(
-                f"{file.name} {change} while it was read: {counts.added} numbers of it are excluded now, and others may "
-                "be missing: import the finished file again."
-            )
-        return counts
+
+def check_end(expires_at: datetime | None, at: datetime) -> None:
+    if expires_at is not None and expires_at <= at:
+        raise UserError(
+            f"The exclusion would have ended already, at {expires_at.isoformat()}: give a later end."
+        )
+
+
+def checked_person_key(text: str) -> str:
+    """The key as contacts have it. Raises UserError for what none of them can have."""
+    key = text.strip()
+    if not key or len(key) > LONGEST_KEY or not key.isprintable():
+        raise UserError(
+            f"{text!r} is no person's key: write 1 to {LONGEST_KEY} printable characters, as the lists have it."
+        )
+    return key
 
 
 def expiry_of(text: str) -> datetime:
@@ -156,39 +189,62 @@ def expiry_of(text: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1) + LAST_ZONE_OF_A_DAY
 
 
-def _add(
-    connection: sa.Connection, numbers: Collection[str], terms: Terms, campaign_id: CampaignId | None
-) -> Excluded:
-    at = database_now(connection)
-    if terms.expires_at is not None and terms.expires_at <= at:
-        raise UserError(
-            f"The exclusion would have ended already, at {terms.expires_at.isoformat()}: give a later end."
-        )
-    # Contacts before entries, as a call's end does that opts out.
-    contacts = excluded_contacts.exclude_pending(connection, numbers, campaign_id)
-    entries = exclusions.add(
-        connection,
-        numbers,
-        reason=terms.reason,
-        source=terms.source,
-        at=at,
-        campaign_id=campaign_id,
-        expires_at=terms.expires_at,
+def _meant(phone_number: str | None, person_key: str | None) -> tuple[str | None, str | None]:
+    if phone_number is None and person_key is None:
+        raise UserError("Nobody is named: give a number, or a person's key with --person.")
+    return (
+        None if phone_number is None else normalize(phone_number).e164,
+        None if person_key is None else checked_person_key(person_key),
     )
-    return Excluded(entries=entries, contacts=contacts)
 
 
-def _campaign_id(connection: sa.Connection, name: str | None) -> CampaignId | None:
-    if name is None:
-        return None
-    campaign = campaigns.by_name(connection, name)
-    if campaign is None:
-        raise NotFound("campaign", name, "`outdial campaign list` shows those that there are.")
-    return campaign.id
+def _standing(
+    connection: sa.Connection, number: str | None, person_key: str | None, removed: int
+) -> Standing:
+    at = database_now(connection)
+    known = [] if number is None else excluded_contacts.persons_of(connection, number)
+    person_keys = list(dict.fromkeys([*([] if person_key is None else [person_key]), *known]))
+    names = {campaign.id: campaign.definition.name for campaign in campaigns.all_campaigns(connection)}
+    entries = [
+        {**entry, "campaign": names.get(entry["campaign_id"])}
+        for entry in exclusions.entries_of(connection, number, person_keys)
+    ]
+    return Standing(
+        phone_number=number,
+        person_keys=person_keys,
+        entries=entries,
+        in_force=[entry for entry in entries if _is_in_force(entry, at)],
+        removed=removed,
+    )
 
 
 def _is_in_force(entry: Mapping[str, Any], at: datetime) -> bool:
     return entry["removed_at"] is None and (entry["expires_at"] is None or entry["expires_at"] > at)
+
+
+def _summary(standing: Standing) -> str:
+    number = standing.phone_number
+    who = number or f"The person {standing.person_keys[0]}"
+    if not standing.in_force:
+        ended = " any more" if standing.entries else ""
+        return f"{who} may be called: no exclusion is in force{ended}."
+    by_scope = {
+        scope: [entry for entry in standing.in_force if entry["scope"] == scope] for scope in ExclusionScope
+    }
+    forbidding = next(entries for entries in by_scope.values() if entries)
+    if by_scope[ExclusionScope.ALL]:
+        caller = "anybody"
+    elif by_scope[ExclusionScope.WORKSPACE]:
+        caller = "any campaign of this workspace"
+    else:
+        names = sorted({entry["campaign"] for entry in forbidding})
+        caller = f"the campaign{'s' * (len(names) > 1)} {', '.join(names)}, others may"
+    # The last to end is the one that counts.
+    entry = max(forbidding, key=lambda one: one["expires_at"] or datetime.max.replace(tzinfo=UTC))
+    until = "" if entry["expires_at"] is None else f" until {entry['expires_at'].isoformat()}"
+    is_anothers = number is not None and entry["phone_number"] != number
+    owner = f", for the person {entry['person_key']} is excluded" if is_anothers else ""
+    return f"{who} may not be called by {caller}{until}{owner} ({entry['reason']}, {entry['source']})."
 
 
 def _instant_of(text: str) -> datetime:
@@ -202,75 +258,3 @@ def _instant_of(text: str) -> datetime:
             "as 2027-12-31T18:00:00+01:00."
         )
     return instant.astimezone(UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _NumberRows:
-    """The rows of a file of numbers, and in which of its columns they stand."""
-
-    header: Sequence[str]
-    place: int
-    width: int
-    rows: Iterator[Row]
-
-    @classmethod
-    def of(cls, file: DelimitedFile) -> _NumberRows:
-        names = [cell.strip().lower() for cell in file.first.cells]
-        if NUMBER_COLUMN in names:
-            header = file.first.cells
-            return cls(header=header, place=names.index(NUMBER_COLUMN), width=len(header), rows=file.rows())
-        if len(names) > 1:
-            raise UnreadableFile(
-                file.name,
-                f"has no column {NUMBER_COLUMN}: name it so in the first line, or give one number a line "
-                f"(found are {columns_named(file.first.cells)})",
-            )
-        return cls(header=(NUMBER_COLUMN,), place=0, width=1, rows=chain([file.first], file.rows()))
-
-    def read(self, row: Row) -> str | Rejection:
-        """The number in E.164 form."""
-        text = row.cells[self.place].strip() if self.place < len(row.cells) else ""
-        fault = row.fault
-        if fault is None and any(row.cells[self.width :]):
-            fault = f"has {len(row.cells)} cells, where {self.width} are expected"
-        if fault is not None:
-            return Rejection(line=row.line, column=None, value=None, reason=fault, cells=row.cells)
-        try:
-            return normalize(text).e164
-        except InvalidPhoneNumber as error:
-            return Rejection(
-                line=row.line, column=NUMBER_COLUMN, value=text, reason=error.reason, cells=row.cells
-            )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Batch:
-    bytes_read: int
-    accepted: int = 0
-    numbers: set[str] = field(default_factory=set)
-    rejections: list[Rejection] = field(default_factory=list)
-
-
-def _batches(rows: Iterator[Row], numbers: _NumberRows, file: DelimitedFile, size: int) -> Iterator[_Batch]:
-    while chunk := list(islice(rows, size)):
-        batch = _Batch(bytes_read=file.bytes_read)
-        for row in chunk:
-            number = numbers.read(row)
-            if isinstance(number, Rejection):
-                batch.rejections.append(number)
-            else:
-                batch.accepted += 1
-                batch.numbers.add(number)
-        yield batch
-
-
-def _with_batch(before: Counts, batch: _Batch, done: Excluded) -> Counts:
-    rejected = len(batch.rejections)
-    return replace(
-        before,
-        rows=before.rows + batch.accepted + rejected,
-        added=before.added + done.entries,
-        already_there=before.already_there + batch.accepted - done.entries,
-        rejected=before.rejected + rejected,
-        contacts=before.contacts + done.contacts,
-    )

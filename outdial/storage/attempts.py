@@ -347,8 +347,8 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
                 campaigns.c.status == CampaignStatus.RUNNING,
                 sa.and_(contacts.c.is_test, campaigns.c.status.not_in(OVER)),
             ),
+            ~is_excluded(attempts.c.phone_number, contacts.c.person_key, attempts.c.campaign_id, now),
         ),
-        ~is_excluded(attempts.c.phone_number, attempts.c.campaign_id, now),
         *([attempts.c.phone_number.in_(sa.bindparam("dial_only", expanding=True))] if is_fenced else []),
     )
     if already_sent:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState, Stage
+from outdial.domain.exclusions import ExclusionScope
 from outdial.domain.ids import CallingZoneId, CampaignId, ContactId
 from outdial.domain.order import Bucket
 from outdial.domain.retries import NextStep
@@ -42,6 +43,10 @@ class DueContact:
     call_before: datetime | None
     is_excluded: bool
     is_busy: bool
+    person_key: str | None = None
+    consent_kind: str | None = None
+    consent_at: datetime | None = None
+    consent_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,14 @@ def spoken_to(connection: sa.Connection, contact_id: ContactId) -> SpokenTo:
     )
 
 
+def person_keys(connection: sa.Connection, ids: Collection[ContactId]) -> dict[ContactId, str]:
+    """Of those who have one."""
+    query = sa.select(contacts.c.id, contacts.c.person_key).where(
+        contacts.c.id.in_(tuple(ids)), contacts.c.person_key.is_not(None)
+    )
+    return {ContactId(row.id): row.person_key for row in connection.execute(query)}
+
+
 def take_due(
     connection: sa.Connection, due: Sequence[Bucket], shares: Mapping[CampaignId, int], at: datetime
 ) -> list[DueContact]:
@@ -134,7 +147,9 @@ def look_at(
     query: sa.Select[Any] = (
         sa.select(
             *TAKEN,
-            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, now).label("is_excluded"),
+            is_excluded(contacts.c.phone_number, contacts.c.person_key, contacts.c.campaign_id, now).label(
+                "is_excluded"
+            ),
             _is_busy().label("is_busy"),
             campaigns.c.name.label("campaign"),
             contacts.c.state,
@@ -333,20 +348,46 @@ TAKEN = (
     contacts.c.attributes,
     contacts.c.attempts_count,
     contacts.c.call_before,
+    contacts.c.person_key,
+    contacts.c.consent_kind,
+    contacts.c.consent_at,
+    contacts.c.consent_source,
 )
 
 
 def is_excluded(
-    number: sa.ColumnElement[str], campaign: sa.ColumnElement[int], at: Any
+    number: sa.ColumnElement[Any],
+    person_key: sa.ColumnElement[Any],
+    campaign: sa.ColumnElement[int],
+    at: Any,
 ) -> sa.ColumnElement[bool]:
-    """Whether an exclusion in force forbids calling `number` for `campaign` at `at`."""
+    """Whether an exclusion in force at `at` forbids `campaign` to call `number`, or the person, if it is known whose."""
     entry = exclusion_list_entries
-    return sa.exists().where(
-        entry.c.phone_number == number,
-        entry.c.removed_at.is_(None),
-        sa.or_(entry.c.expires_at.is_(None), entry.c.expires_at > at),
-        sa.or_(entry.c.campaign_id.is_(None), entry.c.campaign_id == campaign),
+    # Each by an index of its own; the person's is not asked for who has no key.
+    of_number = _is_forbidden(entry.c.phone_number == number, campaign, at)
+    of_person = _is_forbidden(entry.c.person_key == person_key, campaign, at)
+    return sa.or_(of_number, sa.and_(person_key.is_not(None), of_person))
+
+
+def _is_forbidden(
+    is_meant: sa.ColumnElement[bool], campaign: sa.ColumnElement[int], at: Any
+) -> sa.ColumnElement[bool]:
+    entry, calling = exclusion_list_entries, campaigns.alias("calling")
+    workspace = sa.select(calling.c.workspace_id).where(calling.c.id == campaign).correlate_except(calling)
+    holds = sa.or_(
+        entry.c.scope == ExclusionScope.ALL,
+        entry.c.campaign_id == campaign,
+        sa.and_(
+            entry.c.scope == ExclusionScope.WORKSPACE, entry.c.workspace_id == workspace.scalar_subquery()
+        ),
     )
+    in_force = sa.or_(entry.c.expires_at.is_(None), entry.c.expires_at > at)
+    # Everything else is the asking statement's, at whatever depth this stands in it.
+    return sa.exists().where(is_meant, entry.c.removed_at.is_(None), in_force, holds).correlate_except(entry)
+
+
+def _is_excluded_contact(at: Any) -> sa.ColumnElement[bool]:
+    return is_excluded(contacts.c.phone_number, contacts.c.person_key, contacts.c.campaign_id, at)
 
 
 def _is_busy() -> sa.ColumnElement[bool]:
@@ -393,7 +434,7 @@ def _take_query() -> tuple[Rows, Rows, sa.Select[Any]]:
     in_bucket = (
         sa.select(
             *TAKEN,
-            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
+            _is_excluded_contact(at).label("is_excluded"),
             _is_busy().label("is_busy"),
         )
         .where(
@@ -452,7 +493,7 @@ def _bucket_query() -> sa.Select[Any]:
     return (
         sa.select(
             *TAKEN,
-            is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
+            _is_excluded_contact(at).label("is_excluded"),
             _is_busy().label("is_busy"),
         )
         .where(
@@ -526,4 +567,8 @@ def _due(row: sa.Row[Any]) -> DueContact:
         call_before=row.call_before,
         is_excluded=bool(row.is_excluded),
         is_busy=bool(row.is_busy),
+        person_key=row.person_key,
+        consent_kind=row.consent_kind,
+        consent_at=row.consent_at,
+        consent_source=row.consent_source,
     )

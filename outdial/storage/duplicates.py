@@ -31,9 +31,13 @@ class Known:
     next_attempt_at: datetime | None
     phone_number: str
     calling_zone_id: CallingZoneId
+    person_key: str | None
     email: str | None
     name: str | None
     language: str | None
+    consent_kind: str | None
+    consent_at: datetime | None
+    consent_source: str | None
     attributes: Mapping[str, Any]
     priority: int
     call_after: datetime | None
@@ -73,9 +77,13 @@ CHANGED: Final[Types] = {
     "next_attempt_at": Instant,
     "phone_number": sa.Text,
     "calling_zone_id": BigId,
+    "person_key": sa.Text,
     "email": sa.Text,
     "name": sa.Text,
     "language": sa.Text,
+    "consent_kind": sa.Text,
+    "consent_at": Instant,
+    "consent_source": sa.Text,
     "attributes": Json,
     "priority": sa.Integer,
     "call_after": Instant,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.campaign import CampaignStatus
+from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.zones import CallingZone
@@ -27,18 +28,23 @@ class NewContact(NamedTuple):
     """A contact as it comes in, normalized. `identity_key` is as of `domain.contact`; instants are aware UTC.
 
     `import_line` is None for what comes from no file; `attributes_json` is the text of an object. `priority` None: as it
-    was, and 0 for who is new.
+    was, and 0 for who is new. `consent_kind` None: `prior` with `has_prior_consent`, else none; `consent_at` and
+    `consent_source` None: as of the origin.
     """
 
     import_line: int | None
     external_contact_id: str | None
     identity_key: str
     phone_number: str
+    person_key: str | None
     email: str | None
     name: str | None
     language: str | None
     attributes_json: str
     has_prior_consent: bool
+    consent_kind: str | None
+    consent_at: datetime | None
+    consent_source: str | None
     priority: int | None
     call_after: datetime | None
     call_before: datetime | None
@@ -48,7 +54,7 @@ class NewContact(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a batch of contacts comes from. `consent_at`, `consent_source`: for those who gave prior consent."""
+    """Where a batch of contacts comes from. `consent_at`, `consent_source`: of a consent that says neither by itself."""
 
     consent_at: datetime
     consent_source: str
@@ -108,8 +114,8 @@ def insert(
     params: dict[str, Any] = {
         "campaign_id": campaign_id,
         "import_id": origin.import_id,
-        "consent_at": origin.consent_at,
-        "consent_source": origin.consent_source,
+        "origin_at": origin.consent_at,
+        "origin": origin.consent_source,
         "at": at,
     }
     if isinstance(source, Rows):
@@ -142,11 +148,15 @@ GIVEN: Final[Types] = {
     "external_contact_id": sa.Text,
     "identity_key": sa.Text,
     "phone_number": sa.Text,
+    "person_key": sa.Text,
     "email": sa.Text,
     "name": sa.Text,
     "language": sa.Text,
     "attributes": sa.Text,
-    "has_consent": sa.Boolean,
+    "has_prior_consent": sa.Boolean,
+    "consent_kind": sa.Text,
+    "consent_at": Instant,
+    "consent_source": sa.Text,
     "priority": sa.Integer,
     "call_after": Instant,
     "call_before": Instant,
@@ -154,7 +164,17 @@ GIVEN: Final[Types] = {
     "calling_zone_id": BigId,
 }
 # Of these a contact has what is made of them.
-DERIVED: Final = frozenset({"attributes", "has_consent", "priority", "do_not_call"})
+DERIVED: Final = frozenset(
+    {
+        "attributes",
+        "has_prior_consent",
+        "consent_kind",
+        "consent_at",
+        "consent_source",
+        "priority",
+        "do_not_call",
+    }
+)
 # From so many contacts on, making a temporary table costs less than it saves.
 STAGED_FROM: Final = 100
 
@@ -162,8 +182,9 @@ staging: Final = sa.table("outdial_incoming", *(sa.column(name, kind) for name, 
 # Dropped first, for the caller's transaction may bring more than one batch.
 CREATE_STAGING: Final = (
     f"DROP TABLE IF EXISTS pg_temp.{staging.name}; CREATE TEMPORARY TABLE {staging.name} ("
-    "import_line integer, external_contact_id text, identity_key text, phone_number text, email text, name text, "
-    "language text, attributes text, has_consent boolean, priority integer, "
+    "import_line integer, external_contact_id text, identity_key text, phone_number text, person_key text, "
+    "email text, name text, language text, attributes text, has_prior_consent boolean, consent_kind text, "
+    "consent_at timestamptz, consent_source text, priority integer, "
     "call_after timestamptz, call_before timestamptz, do_not_call boolean, calling_zone_id bigint) ON COMMIT DROP"
 )
 
@@ -171,8 +192,8 @@ CREATE_STAGING: Final = (
 SHARED: Final = {
     "campaign_id": BigId,
     "import_id": BigId,
-    "consent_at": Instant,
-    "consent_source": sa.Text,
+    "origin_at": Instant,
+    "origin": sa.Text,
     "at": Instant,
 }
 
@@ -185,7 +206,7 @@ def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
     final_reason = sa.case(
         (given.do_not_call == sa.true(), sa.literal_column("'do_not_call'", sa.Text)),
         (
-            is_excluded(given.phone_number, shared["campaign_id"], shared["at"]),
+            is_excluded(given.phone_number, given.person_key, shared["campaign_id"], shared["at"]),
             sa.literal_column("'exclusion_list'", sa.Text),
         ),
     )
@@ -194,7 +215,11 @@ def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
         sa.select(*given, final_reason.label("final_reason")).offset(sa.literal_column("0")).subquery("r").c
     )
     is_pending = rows.final_reason.is_(None)
-    has_consent = rows.has_consent == sa.true()
+    consent_kind = sa.func.coalesce(
+        rows.consent_kind,
+        sa.case((rows.has_prior_consent == sa.true(), sa.literal_column(f"'{ConsentKind.PRIOR}'", sa.Text))),
+    )
+    has_consent = consent_kind.is_not(None)
     first_due = sa.case((rows.call_after > shared["at"], rows.call_after), else_=shared["at"])
     attributes = rows.attributes
     columns: dict[str, sa.ColumnElement[Any]] = {
@@ -207,9 +232,9 @@ def _insert(dialect: str, is_staged: bool) -> tuple[Rows | sa.TableClause, Any]:
         "import_id": shared["import_id"],
         "stage": sa.literal_column(str(int(Stage.FIRST))),
         "next_attempt_at": sa.case((is_pending, first_due)),
-        "consent_at": sa.case((has_consent, shared["consent_at"])),
-        "consent_kind": sa.case((has_consent, sa.literal_column("'prior'"))),
-        "consent_source": sa.case((has_consent, shared["consent_source"])),
+        "consent_kind": consent_kind,
+        "consent_at": sa.case((has_consent, sa.func.coalesce(rows.consent_at, shared["origin_at"]))),
+        "consent_source": sa.case((has_consent, sa.func.coalesce(rows.consent_source, shared["origin"]))),
         "created_at": shared["at"],
     }
     # SQLite needs the WHERE to tell ON CONFLICT from a join's ON.

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
+from outdial.domain.exclusions import ExclusionScope, Reach
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.engine.claim import Claimed, ClaimSettings, claim
@@ -120,7 +121,12 @@ def exclude_from_the_campaign(world: World, campaign: CampaignId, contact: Conta
     excluded = world.contact(contact)["phone_number"]
     world.database.run(
         lambda c: exclusions.add(
-            c, [excluded], reason="asked", source="test", at=database_now(c), campaign_id=campaign
+            c,
+            [excluded],
+            reason="asked",
+            source="test",
+            at=database_now(c),
+            reach=Reach(scope=ExclusionScope.CAMPAIGN, campaign_id=campaign),
         )
     )
 

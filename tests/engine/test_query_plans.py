@@ -14,10 +14,11 @@ import sqlalchemy as sa
 
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import Stage
+from outdial.domain.exclusions import EVERYWHERE
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
 from outdial.engine.upkeep import keep_up
-from outdial.storage import attempts, buckets, contacts, lines
+from outdial.storage import attempts, buckets, contacts, excluded_contacts, exclusions, lines
 from outdial.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.world import World
@@ -31,9 +32,9 @@ FILL = """
 INSERT INTO calling_zones (key, time_zones, source)
     SELECT 'zone ' || n, '["Europe/Rome"]', 'contact' FROM generate_series(1, 20) n;
 INSERT INTO workers (name, started_at, beat_at) VALUES ('w', now(), now());
-INSERT INTO contacts (campaign_id, identity_key, phone_number, calling_zone_id, stage, state, next_attempt_at,
-                      created_at)
-    SELECT 1 + n % 2, n, '+39347' || lpad(n::text, 7, '0'), 1 + n % 20, 1 + n % 2,
+INSERT INTO contacts (campaign_id, identity_key, phone_number, person_key, calling_zone_id, stage, state,
+                      next_attempt_at, created_at)
+    SELECT 1 + n % 2, n, '+39347' || lpad(n::text, 7, '0'), CASE WHEN n % 4 > 0 THEN 'person ' || n END, 1 + n % 20, 1 + n % 2,
            CASE WHEN n <= 300 THEN 'in_progress' WHEN n % 3 = 0 THEN 'pending' ELSE 'completed' END,
            now() - n * interval '1 second', now()
     FROM generate_series(1, 50000) n;
@@ -53,6 +54,8 @@ INSERT INTO buckets (campaign_id, calling_zone_id, priority, stage, next_due_at)
     FROM contacts WHERE state = 'pending' GROUP BY 1, 2, 3, 4;
 INSERT INTO exclusion_list_entries (phone_number, reason, source, since)
     SELECT '+39348' || lpad(n::text, 7, '0'), 'asked', 'test', now() FROM generate_series(1, 20000) n;
+INSERT INTO exclusion_list_entries (person_key, reason, source, since)
+    SELECT 'gone ' || n, 'asked', 'test', now() FROM generate_series(1, 20000) n;
 ANALYZE;
 """
 
@@ -195,6 +198,15 @@ def expire_overdue(connection: sa.Connection) -> None:
     contacts.expire_overdue(connection, datetime.now(UTC), 1000)
 
 
+def exclude(connection: sa.Connection) -> None:
+    numbers, persons = [f"+39347{n:07d}" for n in range(1, 26)], [f"person {n}" for n in range(1, 26)]
+    excluded_contacts.exclude_pending(connection, numbers, persons)
+    at = datetime.now(UTC)
+    terms = exclusions.Terms("asked", "test", at)
+    exclusions.add_each(connection, exclusions.NUMBER, dict.fromkeys(numbers, terms), reach=EVERYWHERE, at=at)
+    exclusions.add_each(connection, exclusions.PERSON, dict.fromkeys(persons, terms), reach=EVERYWHERE, at=at)
+
+
 def read_histories(connection: sa.Connection) -> None:
     attempts.histories(connection, [1, 2, 3])
 
@@ -202,7 +214,8 @@ def read_histories(connection: sa.Connection) -> None:
 DUE = {"ix_contacts_due"}
 NUMBER = {"uq_call_attempts_unsettled_number"}
 EXCLUSIONS = {"uq_exclusion_list_entries_in_force"}
-BY_ID = [{"pk_call_attempts"}, {"pk_contacts"}, EXCLUSIONS]
+EXCLUDED_PERSONS = {"uq_exclusion_list_entries_person_in_force"}
+BY_ID = [{"pk_call_attempts"}, {"pk_contacts"}, EXCLUSIONS, EXCLUDED_PERSONS]
 OF_CONTACT = {"ix_call_attempts_contact_id"}
 # Partial ones, that hold only what is open or unsettled: any of them is as short as the lines are many.
 OPEN_NUMBER = {"ix_call_attempts_open_number"}
@@ -211,7 +224,7 @@ UNSETTLED = {"ix_call_attempts_unsettled", *NUMBER}
 
 # For each statement the indexes by which it must read; of those in one set, one is enough.
 HOT: list[tuple[Callable[[sa.Connection], None], list[set[str]]]] = [
-    (take_due, [DUE, NUMBER, OPEN_NUMBER, EXCLUSIONS]),
+    (take_due, [DUE, NUMBER, OPEN_NUMBER, EXCLUSIONS, EXCLUDED_PERSONS]),
     (refresh_hints, [DUE]),
     (count_open, [OPEN]),
     (last_check, BY_ID),
@@ -223,6 +236,7 @@ HOT: list[tuple[Callable[[sa.Connection], None], list[set[str]]]] = [
     (expire_overdue, [{"ix_contacts_call_before"}]),
     (complete_empty, [DUE, {"ix_contacts_in_progress"}]),
     (read_histories, [OF_CONTACT]),
+    (exclude, [{"ix_contacts_phone_number"}, {"ix_contacts_person_key"}]),
 ]
 
 

@@ -201,14 +201,14 @@ class RandomWorld:
         return {call.contact.id for call in claimed.calls}
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_why_says_of_everybody_what_the_claim_does(world: World, seed: int) -> None:
     random_world = RandomWorld(world, seed)
     said = random_world.asks()
     assert {one.contact_id for one in said if one.may_be_called} == random_world.claims()
 
 
-@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("seed", range(100, 106))
 def test_from_the_next_instant_on_and_not_before_somebody_may_be_called(world: World, seed: int) -> None:
     random_world = RandomWorld(world, seed)
     asked_at = random_world.at
@@ -234,7 +234,7 @@ def again(random_world: RandomWorld, one: Why) -> Why:
     return found
 
 
-@pytest.mark.parametrize("seed", range(200, 210))
+@pytest.mark.parametrize("seed", range(200, 204))
 def test_nothing_that_never_ends_by_itself_has_a_next_instant(world: World, seed: int) -> None:
     random_world = RandomWorld(world, seed)
     endless = [one for one in random_world.asks() if one.next_at is None]

@@ -57,11 +57,15 @@ def test_every_column_comes_in() -> None:
         "7",
         "id:7",
         ROME,
+        None,
         "a@b.it",
         "Ada",
         "pt-BR",
         '{"city":"Milano"}',
         True,
+        None,
+        None,
+        None,
         -5,
         None,
         None,
@@ -533,3 +537,52 @@ def test_a_thousand_broken_files_are_rows_or_a_sentence(seed: int) -> None:
         assert file.bytes_read == len(data)
     assert contacts > 100
     assert rejections > 100
+
+
+# Persons and consent
+
+AT = datetime(2027, 3, 1, 12, tzinfo=UTC)
+NOW = RowRules(default_time_zone="Europe/Rome", at=AT)
+CONSENT = "phone_number,has_prior_consent,consent_kind,consent_at,consent_source"
+
+
+def consent(cells: str) -> tuple[object, ...]:
+    found = one(f"{CONSENT}\n{ROME},{cells}\n", NOW)
+    assert isinstance(found, NewContact), found
+    return (found.has_prior_consent, found.consent_kind, found.consent_at, found.consent_source)
+
+
+def test_a_person_has_a_key_under_any_of_its_names() -> None:
+    for name in ("person_key", "Person", "person-id"):
+        assert contact(f"phone_number,{name}\n{ROME}, P-7 \n").person_key == "P-7"
+    # One of a household who opts out must not silence the others.
+    assert contact(f"phone_number,household\n{ROME},H-7\n").person_key is None
+    assert rejection(f"phone_number,person\n{ROME},{'x' * 201}\n").column == "person_key"
+
+
+def test_consent_comes_in_with_kind_instant_and_source() -> None:
+    assert consent("yes,,,") == (True, None, None, None)
+    assert consent(",Opt-In,2027-02-01T10:00+01:00,form 7") == (
+        False,
+        "opt_in",
+        datetime(2027, 2, 1, 9, tzinfo=UTC),
+        "form 7",
+    )
+    # Local time is that of where the phone rings.
+    assert consent("x,written,2027-02-01T10:00,")[2] == datetime(2027, 2, 1, 9, tzinfo=UTC)
+    assert consent("no,,2027-02-01,form 7") == (False, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        (",verbal,,", "consent_kind"),
+        ("no,express,,", "has_prior_consent"),
+        (",,2027-02-01,", "consent_at"),
+        (",,,form 7", "consent_source"),
+        (",express,2027-04-01,", "consent_at"),
+        (",express,yesterday,", "consent_at"),
+    ],
+)
+def test_a_consent_that_makes_no_sense_rejects_its_row(cells: str, column: str) -> None:
+    assert rejection(f"{CONSENT}\n{ROME},{cells}\n", NOW).column == column
