@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.windows import state_of
-from outdial.domain.zones import CallingZone, scheduler_zone, zone
+from outdial.domain.zones import CallingZone, served_by, zone
 
 
 class Reason(StrEnum):
@@ -69,12 +69,16 @@ def zone_permit(
 ) -> Permit | Refusal:
     """Whether contacts of this campaign in this calling zone may be called at `at`.
 
-    A campaign that was written without any time zone takes the scheduler's own where a contact's is unknown.
+    An unknown zone is served as `zones.served_by` says.
     """
     if calling_zone.country is not None and calling_zone.country in blocked_countries:
         return Refusal(reason=Reason.DESTINATION_BLOCKED, until=None)
-    if not calling_zone.time_zones and definition.default_time_zone is None:
-        calling_zone = scheduler_zone(scheduler_time_zone)
+    calling_zone = served_by(
+        calling_zone,
+        default_time_zone=definition.default_time_zone,
+        use_default=definition.unknown_zone is UnknownZone.USE_DEFAULT,
+        scheduler_time_zone=scheduler_time_zone,
+    )
     if not calling_zone.time_zones:
         return Refusal(reason=Reason.UNKNOWN_ZONE, until=None)
     state = state_of(definition.window, calling_zone.time_zones, at)

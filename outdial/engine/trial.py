@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from outdial.clock import Clock
 from outdial.domain.account import Account
-from outdial.domain.campaign import CampaignDefinition, CampaignStatus
+from outdial.domain.campaign import CampaignDefinition, CampaignStatus, UnknownZone
 from outdial.domain.contact import Stage
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.fences import Fence
@@ -26,7 +26,7 @@ from outdial.domain.pacing import reserve
 from outdial.domain.permit import Permit, Reason, zone_permit
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.windows import explain
-from outdial.domain.zones import CallingZone, calling_zone_of
+from outdial.domain.zones import CallingZone, calling_zone_of, served_by
 from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, blocked_until, fenced
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
@@ -222,6 +222,11 @@ def _permit(
     *,
     now: bool,
 ) -> Permit:
+    zone = served_by(
+        zone,
+        default_time_zone=definition.default_time_zone,
+        use_default=definition.unknown_zone is UnknownZone.USE_DEFAULT,
+    )
     answer = zone_permit(
         definition,
         zone,

@@ -19,6 +19,7 @@ from outdial.domain.campaign import (
     Purpose,
     Question,
     Script,
+    UnknownZone,
     WhenEmpty,
 )
 from outdial.domain.contact import UniqueBy
@@ -126,16 +127,6 @@ def _no_rule_yet(value: Any) -> NoReturn:
     )
 
 
-def _unknown_zone(value: Any) -> str:
-    if value not in ("closed", "use_default") or not isinstance(value, str):
-        raise WrongValue('must be "closed" (or "use_default", once it does something)')
-    if value == "use_default":
-        raise WrongValue(
-            "does nothing in this version: leave it out, and give contacts of unknown zone a time_zone when importing"
-        )
-    return value
-
-
 TOP: Final[Mapping[str, Key]] = {
     "format": Key(check=_format, needed=f"write format = {FORMAT}"),
     "name": Key(
@@ -157,14 +148,14 @@ TOP: Final[Mapping[str, Key]] = {
     "unique_by": Key(check=values.one_of(UniqueBy)),
     "closed_dates": Key(check=values.dates),
     "rule": Key(check=_no_rule_yet),
-    "unknown_zone": Key(check=_unknown_zone),
+    "unknown_zone": Key(check=values.one_of(UnknownZone)),
     "call": Key(check=_table, needed="write a table [call] that names the account"),
     "windows": Key(check=_tables),
     "retry": Key(check=_table),
     "script": Key(check=_table),
 }
 # What the whole file's keys give besides the definition's own fields.
-NO_FIELDS: Final = frozenset({"format", "closed_dates", "unknown_zone", "call", "windows", "retry", "script"})
+NO_FIELDS: Final = frozenset({"format", "closed_dates", "call", "windows", "retry", "script"})
 
 CALL: Final[Mapping[str, Key]] = {
     "account": Key(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from outdial.domain.campaign import AnswerType, CampaignDefinition, Purpose, Question, WhenEmpty
+from outdial.domain.campaign import AnswerType, CampaignDefinition, Purpose, Question, UnknownZone, WhenEmpty
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
@@ -276,10 +276,14 @@ def test_unknown_key_comes_with_what_was_meant(line: str, hint: str) -> None:
     assert hint in problem
 
 
-@pytest.mark.parametrize("line", ['rule = "it-telemarketing"', 'unknown_zone = "use_default"'])
-def test_key_that_does_nothing_yet_is_refused(line: str) -> None:
-    [problem] = problems_of(with_line(line))
+def test_key_that_does_nothing_yet_is_refused() -> None:
+    [problem] = problems_of(with_line('rule = "it-telemarketing"'))
     assert "in this version" in problem
+
+
+def test_the_default_may_serve_those_whose_zone_nobody_knows() -> None:
+    definition = parse_campaign(with_line('unknown_zone = "use_default"'), "c")
+    assert definition.unknown_zone is UnknownZone.USE_DEFAULT
 
 
 def test_unknown_zone_closed_is_how_it_is() -> None:
