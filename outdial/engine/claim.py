@@ -24,6 +24,7 @@ from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, Camp
 from outdial.domain.order import Bucket, Plan, plan
 from outdial.domain.pacing import HORIZON, Slots, reserve
 from outdial.domain.permit import Permit, Reason, Refusal, zone_permit
+from outdial.domain.phone_numbers import plan_country
 from outdial.engine.definitions import Definitions
 from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment
 from outdial.storage.attempts import NewAttempt, OpenCalls
@@ -37,7 +38,7 @@ NOT_AFTER: Final = timedelta(seconds=15)
 # When to look again at a contact whose number has an open call. The end of that call makes it due at once: this is the
 # net for the end that came while the claim was being made.
 BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
-# And at one that this worker must not call, though another may.
+# And at one that this worker must not call, though another may, or that its account may not call yet.
 DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
@@ -284,6 +285,9 @@ class _Transaction:
             return Reason.EXCLUDED
         if contact.call_before is not None and contact.call_before <= self.moment.at:
             return Reason.DEADLINE
+        # The bucket goes by where the person lives, what an account may not call by the number.
+        if plan_country(contact.phone_number) in self.account.blocked_countries:
+            return Reason.DESTINATION_BLOCKED
         return Reason.NUMBER_BUSY if contact.is_busy else None
 
     def _moved(self, contact_id: ContactId, reason: Reason) -> Move:
@@ -291,7 +295,7 @@ class _Transaction:
             return Move(id=contact_id, state=ContactState.EXCLUDED, final_reason="exclusion_list")
         if reason is Reason.DEADLINE:
             return Move(id=contact_id, state=ContactState.EXPIRED, final_reason="deadline")
-        if reason is Reason.DIAL_ONLY:
+        if reason in {Reason.DIAL_ONLY, Reason.DESTINATION_BLOCKED}:
             return Move(id=contact_id, next_attempt_at=self.moment.at + DIAL_ONLY_DELAY)
         return Move(id=contact_id, next_attempt_at=self.moment.at + BUSY_NUMBER_DELAY, awaits_number=True)
 
