@@ -15,6 +15,6 @@ def run() -> None:
     from outdial.cli.data_versions import log_zone_data
 
     with open_context() as context:
-        log_zone_data(context.clock)
         worker = make_worker(context.settings, context.database, context.clock)
+        log_zone_data(context.clock)
         worker.run_forever()

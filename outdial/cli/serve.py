@@ -28,8 +28,8 @@ def serve(
     from outdial.cli.data_versions import log_zone_data
 
     with open_context() as context:
-        log_zone_data(context.clock)
         worker = make_worker(context.settings, context.database, context.clock) if with_worker else None
+        log_zone_data(context.clock)
         app = make_app(context.settings, context.database, context.clock, worker)
         try:
             serve_app(
