@@ -293,18 +293,18 @@ def _notes(
     if rows.unknown_regions:
         most = ", ".join(repr(region) for region, _ in rows.unknown_regions.most_common(SHOWN_REGIONS))
         notes.append(
-            f"{rows.unknown_regions.total()} rows have a region that is not known ({most}): they keep all time zones "
+            f"Rows with a region that is not known: {rows.unknown_regions.total()} ({most}). They keep all time zones "
             "that their number or country may have. Write its ISO 3166-2 code, such as FL, or its English name, and "
             "the country beside it."
         )
     unknown = rows.zone_sources[ZoneSource.UNKNOWN]
     if unknown and definition.unknown_zone is UnknownZone.USE_DEFAULT:
         notes.append(
-            f"{unknown} rows have no time zone that is known: {definition.default_time_zone} serves them."
+            f"Rows without a time zone that is known: {unknown}. {definition.default_time_zone} serves them."
         )
     elif unknown and definition.default_time_zone is not None:
         notes.append(
-            f"{unknown} rows have no time zone that is known, as their numbers ring anywhere, and are not called: give "
+            f"Rows without a time zone that is known: {unknown}. Their numbers ring anywhere, and nobody calls them: give "
             'them a time_zone, or a country and region; unknown_zone = "use_default" in the campaign file calls them '
             f"by the clock of {definition.default_time_zone}."
         )
