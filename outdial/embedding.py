@@ -56,7 +56,8 @@ SETTLE_SECONDS: Final = campaigns.SETTLE_SECONDS
 class ContactToAdd:
     """A person to be called. `phone_number` has its country code, or is read as one of the `region`.
 
-    `time_zone` None: by the number, else the campaign's. `call_after`, `call_before`: aware instants. `priority`: higher
+    `time_zone` None: by `country` (ISO 3166 alpha-2), `region` (ISO 3166-2, or its English name) and `postal_code`, else
+    by the number, else the campaign's. The law is that of the address, whatever the clock. `call_after`, `call_before`: aware instants. `priority`: higher
     is called earlier. `person_key`: the same for all numbers of one person. `consent_kind`: one of `ConsentKind`; its
     `consent_at` (aware) and `consent_source` None: now, and the `source` given beside. `has_prior_consent` is short for
     the kind `prior`. `attributes` go out with every call: a JSON object of at most 8 KiB.
@@ -69,6 +70,9 @@ class ContactToAdd:
     email: str | None = None
     language: str | None = None
     time_zone: str | None = None
+    country: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
     priority: int | None = None
     call_after: datetime | None = None
     call_before: datetime | None = None
@@ -216,6 +220,9 @@ def _columns(contact: ContactToAdd) -> dict[str, str]:
         "email": contact.email or "",
         "language": contact.language or "",
         "time_zone": contact.time_zone or "",
+        "country": contact.country or "",
+        "region": contact.region or "",
+        "postal_code": contact.postal_code or "",
         "priority": "" if contact.priority is None else str(contact.priority),
         "call_after": _instant("call_after", contact.call_after),
         "call_before": _instant("call_before", contact.call_before),

@@ -11,6 +11,7 @@ import typer
 from outdial import __version__
 from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results, rules
 from outdial.cli.demo import demo
+from outdial.cli.doctor import doctor
 from outdial.cli.init import init
 from outdial.cli.output import say
 from outdial.cli.run import run
@@ -54,6 +55,7 @@ app.add_typer(exclusions.app, name="exclusions")
 app.add_typer(exclusions.app, name="dnc", help="The same as `outdial exclusions`.")
 app.command()(demo)
 app.command()(init)
+app.command()(doctor)
 app.command()(run)
 app.command()(stop)
 app.command()(resume)

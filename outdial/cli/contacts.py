@@ -64,9 +64,9 @@ def import_(
     """Bring a list of people into a campaign.
 
     Columns: phone_number (required), external_contact_id, person_key, email,
-    name, language, time_zone, priority, has_prior_consent, consent_kind,
-    consent_at, consent_source, do_not_call, call_after, call_before, and the
-    usual other names for them.
+    name, language, time_zone, country, region, postal_code, priority,
+    has_prior_consent, consent_kind, consent_at, consent_source, do_not_call,
+    call_after, call_before, and the usual other names for them.
     Every other column is kept as an attribute.
 
     Good rows come in, bad ones are reported with line and reason.
@@ -113,6 +113,11 @@ def add(
     email: Annotated[str, typer.Option()] = "",
     language: Annotated[str, typer.Option(help="Such as it or pt-BR.")] = "",
     time_zone: Annotated[str, typer.Option(help="Such as Europe/Rome.")] = "",
+    country: Annotated[str, typer.Option(help="Where they live, such as US.", metavar="CC")] = "",
+    state: Annotated[
+        str, typer.Option(help="Their state, province or region, such as FL.", metavar="CODE")
+    ] = "",
+    postal_code: Annotated[str, typer.Option(help="Tells the state, in the US and Canada.")] = "",
     priority: Annotated[str, typer.Option(help="Higher is called earlier.")] = "",
     call_after: Annotated[str, typer.Option(help="Not before then.", metavar="WHEN")] = "",
     call_before: Annotated[str, typer.Option(help="Not after then.", metavar="WHEN")] = "",
@@ -142,6 +147,9 @@ def add(
         "email": email,
         "language": language,
         "time_zone": time_zone,
+        "country": country,
+        "region": state,
+        "postal_code": postal_code,
         "priority": priority,
         "call_after": call_after,
         "call_before": call_before,
@@ -332,6 +340,7 @@ def _summary(done: Imported) -> dict[str, object]:
         "already_there": counts.already_there,
         "repeated": counts.repeated,
         "rejected": counts.rejected,
+        "zones": {str(source): count for source, count in done.zone_sources.items()},
     }
 
 

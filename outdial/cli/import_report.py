@@ -56,7 +56,7 @@ class ImportReport:
             return
         for note in notes:
             say(note)
-        print_facts({name.replace("_", " "): count for name, count in summary.items()})
+        print_facts({name.replace("_", " "): _told(value) for name, value in summary.items()})
         for rejection in self.first_rejections:
             say(f"  {rejection}")
         if rejected > len(self.first_rejections):
@@ -65,6 +65,11 @@ class ImportReport:
             say(f"The rejected rows are in {self._rejects}: mend them there and import that file.")
         elif rejected > len(self.first_rejections):
             say("Import again with --rejects FILE to have all of them in a file; nobody comes in twice.")
+
+
+def _told(value: Any) -> object:
+    """`{"number": 900, "region": 50}` as `number 900, region 50`."""
+    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
 
 
 @contextmanager

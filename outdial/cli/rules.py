@@ -209,6 +209,41 @@ def accept(
     )
 
 
+@app.command(epilog="Example: outdial rules zones +18502345678")
+def zones(
+    number: Annotated[
+        str | None, typer.Argument(help="Only what is known of this number.", metavar="NUMBER")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Where numbers ring, as far as it is known better than the package `phonenumbers` knows it, with the reasons."""
+    from outdial.domain.phone_numbers import normalize
+    from outdial.domain.zones import zone_corrections
+
+    digits = None if number is None else normalize(number).e164[1:]
+    found = [one for one in zone_corrections() if digits is None or digits.startswith(one.prefixes)]
+    if as_json:
+        print_json(
+            [
+                {"prefixes": one.prefixes, "zones": one.zones, "adds": one.adds, "reason": one.reason}
+                for one in found
+            ]
+        )
+        return
+    print_table(
+        ["numbers", "zones", "why"],
+        [
+            (
+                ", ".join(f"+{prefix}" for prefix in one.prefixes),
+                ("also " if one.adds else "") + ", ".join(one.zones),
+                one.reason,
+            )
+            for one in found
+        ],
+        empty="Nothing is corrected there: the zones are those of `phonenumbers`.",
+    )
+
+
 def _say_answer(found: Answer) -> None:
     say(f"{found.why[0].upper()}{found.why[1:]}.")
     say("")
@@ -235,15 +270,10 @@ def _book(own: Path | None) -> RuleBook:
 
 
 def _warn_if_old() -> None:
+    from outdial.cli.data_versions import warn_if_old
     from outdial.clock import SystemClock
-    from outdial.domain.zones import zone_data_version
 
-    zone_data = zone_data_version()
-    if zone_data.is_old(SystemClock().now().date()):
-        warn(
-            f"warning: the time zone data (tzdata {zone_data.version}) are older than half a year: update them with "
-            "`pip install --upgrade tzdata`, since clocks change by law at shorter notice."
-        )
+    warn_if_old(SystemClock())
 
 
 def _row(rule: Rule) -> tuple[object, ...]:

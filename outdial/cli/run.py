@@ -12,7 +12,9 @@ def run() -> None:
     """
     from outdial.bootstrap import make_worker
     from outdial.cli.context import open_context
+    from outdial.cli.data_versions import log_zone_data
 
     with open_context() as context:
         worker = make_worker(context.settings, context.database, context.clock)
+        log_zone_data(context.clock)
         worker.run_forever()

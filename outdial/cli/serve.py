@@ -25,9 +25,11 @@ def serve(
     from outdial.api.server import serve as serve_app
     from outdial.bootstrap import make_app, make_worker
     from outdial.cli.context import open_context
+    from outdial.cli.data_versions import log_zone_data
 
     with open_context() as context:
         worker = make_worker(context.settings, context.database, context.clock) if with_worker else None
+        log_zone_data(context.clock)
         app = make_app(context.settings, context.database, context.clock, worker)
         try:
             serve_app(

@@ -139,6 +139,11 @@ class CampaignDefinition:
         return timedelta(seconds=self.call.ring_timeout_seconds) + DEFAULT_GUARD
 
     @property
+    def serves_unknown_zones(self) -> bool:
+        """Whether contacts of whom nobody knows where they ring are called, by somebody's clock."""
+        return self.default_time_zone is None or self.unknown_zone is UnknownZone.USE_DEFAULT
+
+    @property
     def settle_policy(self) -> SettlePolicy:
         return SettlePolicy(
             machine=self.call.machine, completed_after_seconds=self.call.completed_after_seconds

@@ -45,6 +45,14 @@ def subdivisions_of(country: str) -> tuple[str, ...]:
     return _subdivisions_by_country().get(country, ())
 
 
+@lru_cache(maxsize=256)
+def names_of_subdivisions(country: str) -> Mapping[str, str]:
+    """The codes of those parts by the names that the package knows, mostly in the country's own language."""
+    if country not in _subdivisions_by_country():
+        return {}
+    return dict(holidays.country_holidays(country).subdivisions_aliases)
+
+
 def easter_sunday(year: int) -> date:
     """Easter of the western churches (the anonymous Gregorian algorithm; Meeus, Astronomical Algorithms, chapter 8)."""
     century, year_of_century = divmod(year, 100)

@@ -12,15 +12,16 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from outdial.domain.accepted_rules import RulesInForce
-from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.consent import satisfies
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall, counts, held_by_frequency, longest_memory
 from outdial.domain.holiday_calendar import PACKAGE_VERSION as HOLIDAYS_VERSION
 from outdial.domain.lawful_hours import LawfulHours, lawful_hours
+from outdial.domain.phone_numbers import plan_country
 from outdial.domain.rules import NO_RULE, Choice, RuleBook, UnknownRule
 from outdial.domain.windows import explain, next_start, start_of_day, state_of
-from outdial.domain.zones import CallingZone, scheduler_zone, zone, zone_data_version
+from outdial.domain.zones import CallingZone, served_by, zone, zone_data_version
 
 
 class Reason(StrEnum):
@@ -53,7 +54,7 @@ class Reason(StrEnum):
 # When to look again at a contact whose number has an open call. The end of that call makes it due at once: this is the
 # net for the end that came while the claim was being made.
 BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
-# And at one that this worker must not call, though another may.
+# And at one that this worker must not call, though another may, or that its account may not call yet.
 DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
 
 
@@ -118,7 +119,7 @@ def zone_permit(
 ) -> Permit | Refusal:
     """Whether contacts of this campaign in this calling zone may be called at `at`.
 
-    A campaign that was written without any time zone takes the scheduler's own where a contact's is unknown.
+    An unknown zone is served as `zones.served_by` says.
     """
     blocked = country_refusal(calling_zone, terms.blocked_countries)
     if blocked is not None:
@@ -162,9 +163,12 @@ def serving_zone(
     definition: CampaignDefinition, calling_zone: CallingZone, scheduler_time_zone: str
 ) -> CallingZone:
     """By whose clocks the contact is called."""
-    if not calling_zone.time_zones and definition.default_time_zone is None:
-        return scheduler_zone(scheduler_time_zone)
-    return calling_zone
+    return served_by(
+        calling_zone,
+        default_time_zone=definition.default_time_zone,
+        use_default=definition.unknown_zone is UnknownZone.USE_DEFAULT,
+        scheduler_time_zone=scheduler_time_zone,
+    )
 
 
 def choose_rules(
@@ -285,6 +289,7 @@ class Case:
     definition: CampaignDefinition
     permit: Permit
     fence: Fence
+    blocked_countries: Mapping[str, str]
     calls: Sequence[PastCall]
     at: datetime
 
@@ -335,6 +340,15 @@ def _beyond_fence(case: Case) -> Refusal | None:
         until=case.at + DIAL_ONLY_DELAY,
         says="the number is not among those of OUTDIAL_DIAL_ONLY",
     )
+
+
+def _blocked(case: Case) -> Refusal | None:
+    # The zone goes by where the person lives, what an account may not call by the number.
+    country = plan_country(case.callee.phone_number)
+    if country is None or country not in case.blocked_countries:
+        return None
+    says = f"the account may not call {country}: {case.blocked_countries[country]}"
+    return Refusal(reason=Reason.DESTINATION_BLOCKED, until=case.at + DIAL_ONLY_DELAY, says=says)
 
 
 def _excluded(case: Case) -> Refusal | None:
@@ -415,6 +429,9 @@ CONTACT_CHECKS: Final = (
         passes_as=lambda case: (
             "none" if case.callee.call_before is None else f"before {_utc(case.callee.call_before)}"
         ),
+    ),
+    ContactCheck(
+        name="destination", refuses=_blocked, passes_as=lambda _: "the account may call the number's country"
     ),
     ContactCheck(name="number", refuses=_busy, passes_as=lambda _: "no other call to it is open"),
     ContactCheck(name="caps", refuses=_capped, passes_as=_counted),

@@ -113,6 +113,12 @@ def plan_of(e164: str) -> NumberPlan | None:
     return _plan(e164[1:]) if e164[:1] == "+" and e164[1:].isdecimal() else None
 
 
+def plan_country(e164: str) -> str | None:
+    """The country of the number's own plan; None where it has none, or is not valid."""
+    plan = plan_of(e164)
+    return None if plan is None else plan.country
+
+
 def mask(e164: str) -> str:
     """A number for logs: its country code and last two digits, `+39********67`."""
     if len(e164) < 6:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.contact import FINAL_STATES, ContactState
 from outdial.domain.day_parts import Hours
 from outdial.domain.retries import NextStep, PastAttempt, next_step
-from outdial.domain.zones import CallingZone
+from outdial.domain.zones import CallingZone, served_by
 
 UNDECIDED: Final = frozenset({ContactState.PENDING, ContactState.NOT_REACHED, ContactState.EXPIRED})
 
@@ -46,7 +46,12 @@ def stand(
         # One call, whatever came of it, and counted nowhere.
         return NextStep(state=ContactState.COMPLETED, final_reason="test", attempts_count=len(settled))
     deadlines = [instant for instant in (standing.call_before, definition.ends_at) if instant is not None]
-    zones = calling_zone.time_zones
+    served = served_by(
+        calling_zone,
+        default_time_zone=definition.default_time_zone,
+        use_default=definition.unknown_zone is UnknownZone.USE_DEFAULT,
+    )
+    zones = served.time_zones
     step = next_step(
         settled,
         definition.retry,

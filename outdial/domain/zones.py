@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -49,6 +49,7 @@ class ZoneSource(StrEnum):
     """What told us the calling zone."""
 
     CONTACT = "contact"
+    REGION = "region"
     NUMBER = "number"
     DEFAULT = "default"
     SCHEDULER = "scheduler"
@@ -59,7 +60,8 @@ class ZoneSource(StrEnum):
 class CallingZone:
     """Candidate time zones, sorted; none means that the zone is unknown, which is closed at all times.
 
-    `country` is the number's own (ISO 3166 alpha-2), None where the number belongs to no place.
+    `country` (ISO 3166 alpha-2) and `subdivision` (the second half of ISO 3166-2, as the package `holidays` has it) say
+    whose law holds: those of the contact's address, else the number's country, None where it belongs to no place.
     """
 
     time_zones: tuple[str, ...]
@@ -69,8 +71,28 @@ class CallingZone:
 
     @property
     def key(self) -> str:
-        """The same text for equal zones, in this and every later version: `number:IT:Europe/Rome,Europe/Vatican`."""
-        return f"{self.source}:{self.country or '-'}:{','.join(self.time_zones)}"
+        """The same text for equal zones, in this and every later version: `number:IT:Europe/Rome,Europe/Vatican`,
+        `region:US-FL:America/Chicago,America/New_York`.
+        """
+        law = self.country or "-"
+        if self.subdivision is not None:
+            law = f"{law}-{self.subdivision}"
+        return f"{self.source}:{law}:{','.join(self.time_zones)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a contact's address tells. `country` None: nothing.
+
+    `time_zones` None: no more than the country does; empty: nobody knows, as of forces abroad. `territories`: parts of
+    the country by the country that their phone numbers have. `unknown_region`: what was written and tells nothing.
+    """
+
+    country: str | None
+    subdivision: str | None = None
+    time_zones: tuple[str, ...] | None = None
+    territories: Mapping[str, str] = field(default_factory=dict, hash=False)
+    unknown_region: str | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -165,10 +187,28 @@ def country_of_zone(name: str) -> frozenset[str]:
     return frozenset({countries[name]}) if name in countries else frozenset()
 
 
+def zones_of_country(country: str) -> tuple[str, ...]:
+    """All time zones of places in a country, sorted; empty for what is none."""
+    return _zones_by_country().get(country, _ZONES_BESIDE.get(country, ()))
+
+
+@lru_cache(maxsize=1)
+def country_names() -> Mapping[str, str]:
+    """The countries of ISO 3166-1 by their two letters, as `tzdata` calls them."""
+    lines = (_tzdata() / "zoneinfo" / "iso3166.tab").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    return {row[0]: row[1] for row in rows}
+
+
 def calling_zone_of(
-    number_e164: str, *, contact_time_zone: str | None = None, default_time_zone: str | None = None
+    number_e164: str,
+    *,
+    contact_time_zone: str | None = None,
+    place: Place | None = None,
+    default_time_zone: str | None = None,
 ) -> CallingZone:
-    """Where a number rings: the contact's own zone, else the number's candidates, else the default, else unknown.
+    """Where a number rings: the contact's own zone, else that of its place, else the number's candidates, else the
+    default, else unknown. Whose law holds: the place's, else that of the number's country.
 
     Several candidates stay several: callable only when all are open. The default serves only numbers of its own
     country. A number that rings anywhere (toll-free, personal, satellite) is unknown unless the contact says where.
@@ -176,15 +216,39 @@ def calling_zone_of(
     """
     plan = plan_of(number_e164)
     country = plan.country if plan is not None and plan.has_place else None
+    at_home = place is not None and place.country is not None
     if contact_time_zone:
-        return _contacts_own(contact_time_zone, country)
+        own = _contacts_own(contact_time_zone, country)
+        return _under_law_of(own, place) if place is not None and at_home else own
+    if place is not None and at_home and not _is_for_the_number(place, country):
+        return _placed(place)
     if plan is None or country is None:
         return _UNKNOWN
     prefix = _known_prefix(number_e164, plan)
     corrected = _corrected_prefix(number_e164)
-    if prefix is not None or corrected is not None:
-        return _numbers_own(prefix, corrected, country)
-    return _by_default(default_time_zone, country)
+    if prefix is None and corrected is None:
+        return _placed(place) if place is not None and at_home else _by_default(default_time_zone, country)
+    found = _numbers_own(prefix, corrected, country)
+    return _under_law_of(found, place) if place is not None and at_home else found
+
+
+def served_by(
+    calling_zone: CallingZone,
+    *,
+    default_time_zone: str | None,
+    use_default: bool,
+    scheduler_time_zone: str | None = None,
+) -> CallingZone:
+    """The zone by whose clock such contacts are called: its own, where it has one.
+
+    An unknown one is served by the campaign's default if the campaign says so (`use_default`), and by the scheduler's
+    in a campaign that was written without any. Its law stays what it is.
+    """
+    if calling_zone.time_zones:
+        return calling_zone
+    if default_time_zone is None:
+        return calling_zone if scheduler_time_zone is None else scheduler_zone(scheduler_time_zone)
+    return _served_by_default(calling_zone, default_time_zone) if use_default else calling_zone
 
 
 @lru_cache(maxsize=1024)
@@ -229,6 +293,42 @@ def _known() -> Mapping[str, Any]:
     return tomllib.loads((resources.files("outdial.rules") / "time_zones.toml").read_text("utf-8"))
 
 
+# Of places with numbers that have no row of their own in `zone.tab`.
+_ZONES_BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "AC": ("Atlantic/St_Helena",),
+    "TA": ("Atlantic/St_Helena",),
+    "XK": ("Europe/Belgrade",),
+}
+
+
+def _is_for_the_number(place: Place, country: str | None) -> bool:
+    """Whether the place says no more than the country, and the number is one of it: then it knows better."""
+    return place.time_zones is None and country is not None and country in (place.country, *place.territories)
+
+
+@lru_cache(maxsize=8192)
+def _placed(place: Place) -> CallingZone:
+    zones = zones_of_country(place.country or "") if place.time_zones is None else place.time_zones
+    return CallingZone(
+        time_zones=tuple(sorted(zones)),
+        country=place.country,
+        subdivision=place.subdivision,
+        source=ZoneSource.REGION if zones else ZoneSource.UNKNOWN,
+    )
+
+
+@lru_cache(maxsize=8192)
+def _under_law_of(found: CallingZone, place: Place) -> CallingZone:
+    # A number of Réunion, in a row that says France, is one of that part.
+    own = place.territories.get(found.country or "") if found.country != place.country else None
+    return replace(found, country=place.country, subdivision=place.subdivision or own)
+
+
+@lru_cache(maxsize=1024)
+def _served_by_default(calling_zone: CallingZone, time_zone: str) -> CallingZone:
+    return replace(calling_zone, time_zones=(zone(time_zone).key,), source=ZoneSource.DEFAULT)
+
+
 @lru_cache(maxsize=8192)
 def _contacts_own(time_zone: str, country: str | None) -> CallingZone:
     return CallingZone(time_zones=(zone(time_zone).key,), country=country, source=ZoneSource.CONTACT)
@@ -265,6 +365,14 @@ def _country_by_zone() -> Mapping[str, str]:
     lines = (_tzdata() / "zoneinfo" / "zone.tab").read_text("utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {row[2]: row[0] for row in rows}
+
+
+@lru_cache(maxsize=1)
+def _zones_by_country() -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, country in sorted(_country_by_zone().items()):
+        found.setdefault(country, []).append(name)
+    return {country: tuple(names) for country, names in found.items()}
 
 
 @lru_cache(maxsize=1)

@@ -312,6 +312,7 @@ class _Transaction:
             definition=self.definitions[contact.campaign_id],
             permit=self._permit(contact),
             fence=self.settings.fence,
+            blocked_countries=self.account.blocked_countries,
             calls=self.calls_before.get(contact.phone_number, ()),
             at=self.moment.at,
         )

@@ -70,7 +70,7 @@ def packaged_rules() -> tuple[Rule, ...]:
     return tuple(
         rule
         for file in files
-        if file.name.endswith(".toml") and file.name != ZONE_CORRECTIONS
+        if file.name.endswith(".toml") and file.name not in NOT_RULES
         for rule in parse_rules(file.read_text("utf-8"), file.name)
     )
 
@@ -100,7 +100,7 @@ def parse_rules(text: str, file: str) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if rule is not None)
 
 
-ZONE_CORRECTIONS: Final = "time_zones.toml"
+NOT_RULES: Final = frozenset({"time_zones.toml", "regions.toml"})
 
 
 def _text_of(path: Path) -> str:

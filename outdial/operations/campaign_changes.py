@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import DAY_NAMES, format_minute
@@ -26,6 +26,7 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
         "name": definition.name,
         "purpose": str(definition.purpose),
         "default_time_zone": definition.default_time_zone,
+        "unknown_zone": _unless_usual(definition.unknown_zone),
         "rule": definition.calling_rule,
         "guard_before_closing_seconds": definition.guard_seconds,
         "language": definition.language,
@@ -76,6 +77,10 @@ def to_document(definition: CampaignDefinition) -> dict[str, Any]:
     }
     kept: dict[str, Any] = _without_none(document)
     return kept
+
+
+def _unless_usual(choice: UnknownZone) -> str | None:
+    return None if choice is UnknownZone.CLOSED else str(choice)
 
 
 def describe_definition(definition: CampaignDefinition) -> dict[str, str]:

@@ -20,6 +20,7 @@ from outdial.domain.campaign import (
     Purpose,
     Question,
     Script,
+    UnknownZone,
     WhenEmpty,
 )
 from outdial.domain.consent import ConsentKind
@@ -133,16 +134,6 @@ def _rule(value: Any) -> str:
     return name
 
 
-def _unknown_zone(value: Any) -> str:
-    if value not in ("closed", "use_default") or not isinstance(value, str):
-        raise WrongValue('must be "closed" (or "use_default", once it does something)')
-    if value == "use_default":
-        raise WrongValue(
-            "does nothing in this version: leave it out, and give contacts of unknown zone a time_zone when importing"
-        )
-    return value
-
-
 TOP: Final[Mapping[str, Key]] = {
     "format": Key(check=_format, needed=f"write format = {FORMAT}"),
     "name": Key(
@@ -168,14 +159,14 @@ TOP: Final[Mapping[str, Key]] = {
         check=values.whole_number(0, LONGEST_CALL_SECONDS), field="guard_seconds"
     ),
     "consent": Key(check=values.one_of(ConsentKind), field="required_consent"),
-    "unknown_zone": Key(check=_unknown_zone),
+    "unknown_zone": Key(check=values.one_of(UnknownZone)),
     "call": Key(check=_table, needed="write a table [call] that names the account"),
     "windows": Key(check=_tables),
     "retry": Key(check=_table),
     "script": Key(check=_table),
 }
 # What the whole file's keys give besides the definition's own fields.
-NO_FIELDS: Final = frozenset({"format", "closed_dates", "unknown_zone", "call", "windows", "retry", "script"})
+NO_FIELDS: Final = frozenset({"format", "closed_dates", "call", "windows", "retry", "script"})
 
 CALL: Final[Mapping[str, Key]] = {
     "account": Key(

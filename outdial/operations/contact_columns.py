@@ -24,6 +24,9 @@ COLUMNS: Final = (
     "name",
     "language",
     "time_zone",
+    "country",
+    "region",
+    "postal_code",
     "priority",
     "has_prior_consent",
     "consent_kind",
@@ -33,6 +36,8 @@ COLUMNS: Final = (
     "call_after",
     "call_before",
 )
+# They tell the clock and the law, and are attributes all the same: a voice agent may want them, nothing else keeps them.
+PLACE: Final = frozenset({"country", "region", "postal_code"})
 REQUIRED: Final = "phone_number"
 # No name of a column.
 NUMBER: Final = re.compile(r"\+?[\d ()./-]{7,}", re.ASCII)
@@ -63,6 +68,10 @@ ALIASES: Final[Mapping[str, Sequence[str]]] = {
     "name": ("full_name", "fullname", "contact_name"),
     "language": ("lang", "locale"),
     "time_zone": ("tz", "timezone"),
+    # No `country_code`: that is as often what is dialed.
+    "country": ("country_name", "country_iso", "iso_country"),
+    "region": ("state", "province", "state_province", "subdivision"),
+    "postal_code": ("zip", "zip_code", "zipcode", "postcode", "post_code", "postalcode"),
     "priority": (),
     "has_prior_consent": ("consent", "prior_consent"),
     "consent_kind": ("consent_type", "kind_of_consent"),
@@ -118,7 +127,7 @@ class Header:
         self.places = tuple(place_of.get(column, self.width) for column in columns.names)
         self.known = frozenset(place_of)
         self.renamed = {column: names[place] for column, place in place_of.items() if names[place] != column}
-        taken = set(place_of.values())
+        taken = {place for column, place in place_of.items() if column not in PLACE}
         self.attributes = tuple(
             (name, place)
             for place, name in enumerate(names)

@@ -13,7 +13,7 @@ from outdial.domain.contact import ContactState, OnDuplicate
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.phone_numbers import InvalidPhoneNumber, checked_region, normalize
 from outdial.operations.adding_contacts import Added, add_contacts, receive
-from outdial.operations.contact_columns import COLUMNS, Header
+from outdial.operations.contact_columns import COLUMNS, PLACE, Header
 from outdial.operations.contact_rows import LARGEST_ATTRIBUTES_BYTES, ContactRows, RowRules
 from outdial.operations.delimited_file import Row
 from outdial.operations.rejections import Rejection
@@ -103,6 +103,7 @@ def add_contact(
     Raises NotFound, CampaignClosed, and UserError for what a file's row would be rejected for.
     """
     taken = sorted({*COLUMNS} & {*attributes})
+    attributes = {name: columns.get(name, "") for name in COLUMNS if name in PLACE} | {**attributes}
     if taken:
         raise UserError(f"{taken[0]} is no further attribute: it has an option of its own.")
     kept = {name: value.strip() for name, value in attributes.items() if value.strip()}

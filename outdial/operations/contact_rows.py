@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,11 +16,12 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
-from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import UniqueBy, identity_key
 from outdial.domain.phone_numbers import InvalidPhoneNumber, PhoneNumber, normalize
-from outdial.domain.zones import CallingZone, calling_zone_of
+from outdial.domain.places import WrongPlace, place_of
+from outdial.domain.zones import CallingZone, Place, ZoneSource, calling_zone_of, served_by
 from outdial.operations.contact_columns import COLUMNS, Header
 from outdial.operations.contact_times import first_instant, last_instant
 from outdial.operations.delimited_file import Row
@@ -35,6 +37,9 @@ LONGEST: Final[Mapping[str, int]] = {
     "name": 200,
     "language": 35,
     "time_zone": 60,
+    "country": 60,
+    "region": 100,
+    "postal_code": 20,
     "priority": 20,
     "has_prior_consent": 20,
     "consent_kind": 20,
@@ -47,6 +52,9 @@ LONGEST: Final[Mapping[str, int]] = {
 _LONGEST_OF_ANY: Final = min(LONGEST.values())
 # Names and values together, in bytes of UTF-8: they go out with every call.
 LARGEST_ATTRIBUTES_BYTES: Final = 8 * 1024
+
+# Of regions that nobody knows, for the report; a column that holds no regions at all may hold anything.
+_MOST_REGIONS_KEPT: Final = 1000
 
 PRIORITIES: Final = range(-1000, 1001)
 
@@ -77,11 +85,12 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 class RowRules:
     """What a campaign asks of its contacts, and how their list is written.
 
-    `countries` empty: any. `region`: where numbers without country code are dialed (ISO 3166 alpha-2); None: such
+    `use_default`: who is in an unknown zone is called by the default's clock. `countries` empty: any. `region`: where numbers without country code are dialed (ISO 3166 alpha-2); None: such
     numbers are rejected. `at` (aware UTC): now, by which a `call_before` has passed; None: none ever has.
     """
 
     default_time_zone: str | None = None
+    use_default: bool = False
     countries: frozenset[str] = frozenset()
     unique_by: UniqueBy | None = None
     region: str | None = None
@@ -93,6 +102,7 @@ class RowRules:
     ) -> RowRules:
         return cls(
             default_time_zone=definition.default_time_zone,
+            use_default=definition.unknown_zone is UnknownZone.USE_DEFAULT,
             countries=frozenset(country.upper() for country in definition.countries),
             unique_by=definition.unique_by,
             region=region,
@@ -101,7 +111,11 @@ class RowRules:
 
 
 class ContactRows:
-    """Reads rows under one header and the rules of one campaign."""
+    """Reads rows under one header and the rules of one campaign.
+
+    `zone_sources` counts what told the zones of the rows that became contacts, `unknown_regions` how often they had a
+    region that tells nothing.
+    """
 
     def __init__(self, header: Header, rules: RowRules) -> None:
         self._header = header
@@ -109,13 +123,15 @@ class ContactRows:
         self._known: Callable[[Sequence[str]], tuple[str, ...]] = itemgetter(*header.places)
         self._attributes = [(_json_text(name) + ":", place) for name, place in header.attributes]
         names = sum(len(name.encode()) for name, _ in header.attributes)
+        self.zone_sources: Counter[ZoneSource] = Counter()
+        self.unknown_regions: Counter[str] = Counter()
         self._surely_fits = LARGEST_ATTRIBUTES_BYTES - names
 
     def read(self, row: Row) -> NewContact | Rejection:
         try:
             if row.fault is not None:
                 raise _Unfit(None, None, row.fault)
-            return self._contact(row)
+            contact = self._contact(row)
         except _Unfit as unfit:
             return Rejection(
                 line=row.line,
@@ -124,6 +140,8 @@ class ContactRows:
                 reason=unfit.reason,
                 cells=row.cells,
             )
+        self.zone_sources[contact.calling_zone.source] += 1
+        return contact
 
     def _contact(self, row: Row) -> NewContact:
         cells = self._fitted(row.cells)
@@ -138,6 +156,9 @@ class ContactRows:
             name,
             language,
             time_zone,
+            country,
+            region,
+            postal_code,
             priority,
             prior_consent,
             consent_kind,
@@ -148,7 +169,10 @@ class ContactRows:
             call_before,
         ) = map(str.strip, known)
         number = self._number(text)
-        zone = self._zone(number, time_zone)
+        if country or region or postal_code:
+            zone = self._zone_of_place(number, time_zone, country, region, postal_code)
+        else:
+            zone = self._zone(number, time_zone)
         after, before = (
             self._times(call_after, call_before, zone) if call_after or call_before else (None, None)
         )
@@ -202,12 +226,36 @@ class ContactRows:
             )
         return number
 
-    def _zone(self, number: PhoneNumber, time_zone: str) -> CallingZone:
+    def _zone_of_place(
+        self, number: PhoneNumber, time_zone: str, country: str, region: str, postal_code: str
+    ) -> CallingZone:
+        try:
+            place = place_of(
+                country,
+                region,
+                postal_code,
+                number_country=number.country,
+                default_time_zone=self._rules.default_time_zone,
+            )
+        except WrongPlace as error:
+            value = country if error.column == "country" else region
+            raise _Unfit(error.column, value, str(error)) from error
+        zone = self._zone(number, time_zone, place)
+        unknown = place.unknown_region
+        if unknown is not None and (
+            unknown in self.unknown_regions or len(self.unknown_regions) < _MOST_REGIONS_KEPT
+        ):
+            self.unknown_regions[unknown] += 1
+        return zone
+
+    def _zone(self, number: PhoneNumber, time_zone: str, place: Place | None = None) -> CallingZone:
         default = self._rules.default_time_zone
         if not time_zone:
-            return calling_zone_of(number.e164, default_time_zone=default)
+            return calling_zone_of(number.e164, place=place, default_time_zone=default)
         try:
-            return calling_zone_of(number.e164, contact_time_zone=time_zone, default_time_zone=default)
+            return calling_zone_of(
+                number.e164, contact_time_zone=time_zone, place=place, default_time_zone=default
+            )
         except ValueError as error:
             reason = str(error).removeprefix(repr(time_zone)).strip()
             raise _Unfit("time_zone", time_zone, reason) from error
@@ -240,6 +288,9 @@ class ContactRows:
         self, call_after: str, call_before: str, zone: CallingZone
     ) -> tuple[datetime | None, datetime | None]:
         after = before = None
+        zone = served_by(
+            zone, default_time_zone=self._rules.default_time_zone, use_default=self._rules.use_default
+        )
         if call_after:
             after = _instant("call_after", call_after, first_instant, zone)
         if call_before:

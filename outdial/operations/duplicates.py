@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import FINAL_STATES, ContactState, Stage
@@ -17,6 +17,9 @@ from outdial.domain.ids import CallingZoneId
 from outdial.domain.zones import ZoneSource
 from outdial.storage.duplicates import Known
 from outdial.storage.new_contacts import NewContact, Origin
+
+# An empty cell leaves what was there: the number alone does not move a contact whose number is as it was.
+_SAID: Final = frozenset({ZoneSource.CONTACT, ZoneSource.REGION})
 
 
 def updated(known: Known, new: NewContact, zone_id: CallingZoneId, origin: Origin, at: datetime) -> Known:
@@ -70,7 +73,7 @@ def _moved(known: Known, changed: Known, new: NewContact, zone_id: CallingZoneId
     if changed.call_after is not None and changed.call_after != known.call_after:
         was_never_called = known.stage is Stage.FIRST and known.attempts_count == 0
         due_at = max(changed.call_after, at if was_never_called or due_at is None else due_at)
-    is_elsewhere = new.phone_number != known.phone_number or new.calling_zone.source is ZoneSource.CONTACT
+    is_elsewhere = new.phone_number != known.phone_number or new.calling_zone.source in _SAID
     return replace(
         changed,
         phone_number=new.phone_number,

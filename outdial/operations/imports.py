@@ -17,10 +17,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import CampaignId
 from outdial.domain.phone_numbers import checked_region
+from outdial.domain.zones import ZoneSource
 from outdial.operations.adding_contacts import (
     TAKES_CONTACTS,
     Added,
@@ -43,6 +45,7 @@ from outdial.storage.database import Database, database_now
 from outdial.storage.new_contacts import NewContact, Origin
 
 BATCH_ROWS: Final = 4000
+SHOWN_REGIONS: Final = 5
 
 
 class ImportStopped(UserError):
@@ -104,11 +107,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """`import_id` None: a dry run. `notes` are sentences on how the file was read, where that is not plain."""
+    """`import_id` None: a dry run. `notes` are sentences on how the file was read, where that is not plain.
+
+    `zone_sources`: of the rows that were not rejected, how many got their calling zone from what.
+    """
 
     import_id: int | None
     counts: Counts
     checksum: str
+    zone_sources: Mapping[ZoneSource, int]
     notes: tuple[str, ...] = ()
 
 
@@ -147,7 +154,8 @@ def import_file(
             import_id=batches.import_id,
             counts=batches.counts,
             checksum=file.checksum,
-            notes=_notes(file, header),
+            zone_sources={one: rows.zone_sources[one] for one in ZoneSource if rows.zone_sources[one]},
+            notes=_notes(file, header, rows, campaign.definition),
         )
 
 
@@ -274,10 +282,30 @@ def _finish(
         imports.finish(connection, import_id, asdict(counts), checksum=checksum, problem=problem, at=at)
 
 
-def _notes(file: DelimitedFile, header: Header) -> tuple[str, ...]:
+def _notes(
+    file: DelimitedFile, header: Header, rows: ContactRows, definition: CampaignDefinition
+) -> tuple[str, ...]:
     notes = [f"The column {name!r} was read as {column}." for column, name in header.renamed.items()]
     if file.encoding is WINDOWS_1252:
         notes.append(
             f"The file is not UTF-8 and was read as {WINDOWS_1252.name}: look whether names with accents came in right."
+        )
+    if rows.unknown_regions:
+        most = ", ".join(repr(region) for region, _ in rows.unknown_regions.most_common(SHOWN_REGIONS))
+        notes.append(
+            f"Rows with a region that is not known: {rows.unknown_regions.total()} ({most}). They keep all time zones "
+            "that their number or country may have. Write its ISO 3166-2 code, such as FL, or its English name, and "
+            "the country beside it."
+        )
+    unknown = rows.zone_sources[ZoneSource.UNKNOWN]
+    if unknown and definition.unknown_zone is UnknownZone.USE_DEFAULT:
+        notes.append(
+            f"Rows without a time zone that is known: {unknown}. {definition.default_time_zone} serves them."
+        )
+    elif unknown and definition.default_time_zone is not None:
+        notes.append(
+            f"Rows without a time zone that is known: {unknown}. Their numbers ring anywhere, and nobody calls them: give "
+            'them a time_zone, or a country and region; unknown_zone = "use_default" in the campaign file calls them '
+            f"by the clock of {definition.default_time_zone}."
         )
     return tuple(notes)

@@ -192,6 +192,7 @@ class _Facts:
             definition=self.definition,
             permit=permit,
             fence=self.fence,
+            blocked_countries=self.terms.blocked_countries,
             calls=tuple(call for call in self.calls if call.at > at - permit.memory),
             at=at,
         )
@@ -355,8 +356,8 @@ def _next(facts: _Facts, failed: Sequence[CheckDone], at: datetime) -> tuple[dat
         )
         if refusal is None or refusal.reason in PASSING:
             return instant, held_by
-        # Whom this process must not dial, it will not in a minute either.
-        if refusal.until is None or refusal.reason is Reason.DIAL_ONLY:
+        # Whom this process or account must not dial, it will not in a minute either.
+        if refusal.until is None or refusal.reason in {Reason.DIAL_ONLY, Reason.DESTINATION_BLOCKED}:
             return None, refusal.says
         instant, held_by = refusal.until, refusal.says
     return None, held_by

@@ -1,4 +1,4 @@
-"""Statements over `calling_zones`: immutable rows, each one combination of time zones and country."""
+"""Statements over `calling_zones`: immutable rows, each one combination of time zones, country and subdivision."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def ensure(connection: sa.Connection, zones: Iterable[CallingZone]) -> dict[str,
                 "key": zone.key,
                 "time_zones": list(zone.time_zones),
                 "country": zone.country,
+                "subdivision": zone.subdivision,
                 "source": str(zone.source),
             }
             for zone in missing
@@ -45,7 +46,10 @@ def load(connection: sa.Connection, ids: Iterable[CallingZoneId]) -> dict[Callin
     query = sa.select(calling_zones).where(calling_zones.c.id.in_(tuple(ids)))
     return {
         CallingZoneId(row["id"]): CallingZone(
-            time_zones=tuple(row["time_zones"]), country=row["country"], source=ZoneSource(row["source"])
+            time_zones=tuple(row["time_zones"]),
+            country=row["country"],
+            subdivision=row["subdivision"],
+            source=ZoneSource(row["source"]),
         )
         for row in connection.execute(query).mappings()
     }

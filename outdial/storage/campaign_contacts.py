@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import CampaignId
+from outdial.domain.zones import ZoneSource
 from outdial.storage.contacts import PENDING
 from outdial.storage.tables import buckets, call_attempts, calling_zones, contacts
 
@@ -31,6 +34,27 @@ def count_open_calls(connection: sa.Connection, campaign_id: CampaignId) -> int:
         call_attempts.c.campaign_id == campaign_id, call_attempts.c.ended_at.is_(None)
     )
     return connection.execute(query).scalar_one()
+
+
+def count_waiting_in_unknown_zones(
+    connection: sa.Connection, campaign_ids: Collection[CampaignId]
+) -> dict[CampaignId, int]:
+    """How many contacts of each campaign wait although nobody knows where they ring; those without any are left out."""
+    unknown = connection.scalars(
+        sa.select(calling_zones.c.id).where(calling_zones.c.source == ZoneSource.UNKNOWN)
+    ).all()
+    if not unknown or not campaign_ids:
+        return {}
+    query = (
+        sa.select(contacts.c.campaign_id, sa.func.count())
+        .where(
+            contacts.c.state == PENDING,
+            contacts.c.campaign_id.in_(tuple(campaign_ids)),
+            contacts.c.calling_zone_id.in_(unknown),
+        )
+        .group_by(contacts.c.campaign_id)
+    )
+    return {CampaignId(row[0]): row[1] for row in connection.execute(query)}
 
 
 def open_countries(connection: sa.Connection, campaign_id: CampaignId) -> set[str | None]:

@@ -24,5 +24,13 @@ def beat(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
     )
 
 
+def beating_since(connection: sa.Connection, at: datetime) -> list[tuple[WorkerId, datetime]]:
+    """Who has not stopped and was heard of since, with the instant of their last beat."""
+    query = sa.select(workers.c.id, workers.c.beat_at).where(
+        workers.c.stopped_at.is_(None), workers.c.beat_at >= at
+    )
+    return [(WorkerId(row.id), row.beat_at) for row in connection.execute(query.order_by(workers.c.id))]
+
+
 def stop(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
     connection.execute(sa.update(workers).where(workers.c.id == worker_id).values(stopped_at=at))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from outdial.domain.campaign import AnswerType, CampaignDefinition, Purpose, Question, WhenEmpty
+from outdial.domain.campaign import AnswerType, CampaignDefinition, Purpose, Question, UnknownZone, WhenEmpty
 from outdial.domain.errors import CampaignFileError
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
@@ -276,10 +276,20 @@ def test_unknown_key_comes_with_what_was_meant(line: str, hint: str) -> None:
     assert hint in problem
 
 
-@pytest.mark.parametrize("line", ['unknown_zone = "use_default"'])
-def test_key_that_does_nothing_yet_is_refused(line: str) -> None:
-    [problem] = problems_of(with_line(line))
-    assert "in this version" in problem
+@pytest.mark.parametrize("name", ["auto", "none", "us-fl-telemarketing", "us-fl-telemarketing@2"])
+def test_a_calling_rule_is_named(name: str) -> None:
+    assert parse_campaign(with_line(f'rule = "{name}"'), "c").calling_rule == name
+
+
+@pytest.mark.parametrize("name", ["", "US FL", "a@0", "a@b", "@1", "a--b"])
+def test_what_is_no_name_of_a_rule_is_refused_with_the_cure(name: str) -> None:
+    [problem] = problems_of(with_line(f'rule = "{name}"'))
+    assert problem.startswith(f'rule = "{name}"')
+
+
+def test_the_default_may_serve_those_whose_zone_nobody_knows() -> None:
+    definition = parse_campaign(with_line('unknown_zone = "use_default"'), "c")
+    assert definition.unknown_zone is UnknownZone.USE_DEFAULT
 
 
 def test_unknown_zone_closed_is_how_it_is() -> None:
