@@ -480,3 +480,33 @@ def test_whatever_is_in_a_file_every_row_is_accounted_for(world: World, file: Pa
     bring_it()
     assert next(told) > 50, "the files are all refused"
     assert bad_hints(world) == 0
+
+
+def test_an_update_brings_a_person_and_a_consent_and_weakens_none(world: World, file: Path) -> None:
+    world.add_campaign()
+    header = "phone,person,has_prior_consent,consent_kind,consent_at,consent_source"
+    bring(
+        world,
+        file,
+        [
+            header,
+            f"{number(1)},,,written,2026-01-31T00:00Z,form 7",
+            f"{number(2)},,,,,",
+            f"{number(3)},,yes,,,",
+        ],
+    )
+    before = everybody(world)
+    again = [f"{number(1)},ada,yes,,,", f"{number(2)},,x,,,", f"{number(3)},,yes,,,"]
+    done = bring(world, file, [header, *again], on_duplicate=OnDuplicate.UPDATE)
+    assert done.counts == Counts(rows=3, updated=2, already_there=1)
+    ada, bob, eva = everybody(world)
+    assert (ada["person_key"], ada["consent_kind"], ada["consent_source"]) == ("ada", "written", "form 7")
+    assert ada["consent_at"] == datetime(2026, 1, 31, tzinfo=UTC)
+    assert (bob["consent_kind"], bob["consent_source"]) == ("prior", "import")
+    assert eva == before[2]
+    # A kind that is named is what holds now, be it less.
+    named = [header, f"{number(1)},,,express,,"]
+    assert bring(world, file, named, on_duplicate=OnDuplicate.UPDATE).counts.updated == 1
+    (ada, *_) = everybody(world)
+    assert (ada["person_key"], ada["consent_kind"], ada["consent_source"]) == ("ada", "express", "import")
+    assert bring(world, file, named, on_duplicate=OnDuplicate.UPDATE).counts.already_there == 1

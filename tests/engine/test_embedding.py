@@ -15,7 +15,7 @@ from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.errors import NotFound, UserError
-from outdial.embedding import ContactToAdd
+from outdial.embedding import ConsentKind, ContactToAdd
 from outdial.engine.wakeups import Wakeups
 from outdial.storage.database import Database
 from outdial.storage.migrate import upgrade
@@ -73,7 +73,7 @@ def test_what_the_host_rolls_back_never_was(world: World) -> None:
     with world.engine.connect() as connection:
         connection.execute(sa.insert(NOTES).values(text="gone"))
         embedding.add_contacts(connection, "survey", [ContactToAdd(phone_number=number(1))], source="form")
-        embedding.exclude(connection, [number(2)], reason="asked", source="mail")
+        embedding.exclude(connection, [number(2)], reason="asked", source="mail", person_keys=["ada"])
         embedding.resume_campaign(connection, "survey")
         connection.rollback()
     assert notes(world) == []
@@ -81,6 +81,7 @@ def test_what_the_host_rolls_back_never_was(world: World) -> None:
     with world.engine.connect() as connection:
         assert embedding.campaign_progress(connection, "survey").campaign.status is CampaignStatus.PAUSED
         assert not embedding.check_exclusion(connection, number(2)).in_force
+        assert not embedding.check_exclusion(connection, person_key="ada").in_force
 
 
 def test_a_campaign_from_its_definition_to_its_end(world: World) -> None:
@@ -103,13 +104,22 @@ def test_a_campaign_from_its_definition_to_its_end(world: World) -> None:
         )
         embedding.apply_campaign(connection, definition)
         people = [
-            ContactToAdd(phone_number=number(index), external_contact_id=f"P-{index}") for index in range(150)
+            ContactToAdd(
+                phone_number=number(index),
+                external_contact_id=f"P-{index}",
+                person_key=f"person {index}",
+                consent_kind=ConsentKind.EXPRESS,
+                consent_at=datetime(2026, 1, 31, tzinfo=UTC),
+            )
+            for index in range(150)
         ]
         assert embedding.add_contacts(connection, "reminders", people, source="form").pending == 150
         embedding.start_campaign(connection, "reminders")
     with world.engine.begin() as connection:
         (found,) = embedding.find_contacts(connection, "reminders", "P-7")
         assert (found["phone_number"], found["state"]) == (number(7), ContactState.PENDING)
+        assert (found["person_key"], found["consent_kind"]) == ("person 7", "express")
+        assert (found["consent_at"], found["consent_source"]) == (datetime(2026, 1, 31, tzinfo=UTC), "form")
         assert embedding.find_contacts(connection, "reminders", number(7)) == [found]
         assert embedding.find_contacts(connection, "reminders", "nobody") == []
         embedding.withdraw_contact(connection, "reminders", "P-7", reason="cancelled the appointment")

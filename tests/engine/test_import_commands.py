@@ -72,6 +72,39 @@ def test_an_exclusion_is_added_checked_and_removed() -> None:
 
 
 @pytest.mark.usefixtures("world")
+def test_a_person_is_excluded_shown_and_let_be_called_again() -> None:
+    assert exclusions("add", "--person", "crm-1", number(1), "--workspace").exit_code == 0
+    shown = json.loads(exclusions("show", "--person", "crm-1", "--json").stdout)
+    assert (shown["is_excluded"], shown["person_keys"]) == (True, ["crm-1"])
+    assert "any campaign of this workspace" in shown["summary"]
+    assert [one["scope"] for one in shown["entries"]] == ["workspace"]
+    missed = exclusions("remove", "--person", "crm-1", "--reason", "consented").stdout
+    assert "No such entry" in missed
+    assert "`outdial exclusions remove --person crm-1 --workspace --reason …`" in missed
+    done = exclusions("remove", "--person", "crm-1", "--workspace", "--reason", "consented").stdout
+    assert "Entries ended: 1" in done
+    assert "may be called" in done
+    again = json.loads(exclusions("show", "--person", "crm-1", "--json").stdout)
+    assert [(one["removed_why"], bool(one["removed_by"])) for one in again["entries"]] == [
+        ("consented", True)
+    ]
+    assert json.loads(exclusions("show", number(1), "--json").stdout)["is_excluded"]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_register_with_columns_of_its_own_is_tried_and_imported(file: Path, tmp_path: Path) -> None:
+    file.write_text("Nummer;Grund\n347 0000001;mail\n12;mail\n")
+    rejects = tmp_path / "bad.csv"
+    mine = ("import", file, "--map", "phone_number=Nummer", "--region", "IT", "--rejects", rejects)
+    tried = exclusions(*mine, "--dry-run")
+    assert "nothing has been written" in tried.stdout
+    assert not json.loads(exclusions("show", number(1), "--json").stdout)["entries"]
+    answer = json.loads(exclusions(*mine, "--json").stdout)
+    assert (answer["newly_excluded"], answer["rejected"]) == (1, 1)
+    assert rejects.read_text().startswith("Nummer,Grund,rejected_line,rejected_reason")
+
+
+@pytest.mark.usefixtures("world")
 def test_a_register_is_imported(file: Path) -> None:
     file.write_text(f"{number(1)}\n{number(2)}\n")
     answer = json.loads(exclusions("import", file, "--json").stdout)
@@ -110,6 +143,10 @@ def test_one_contact_is_added_and_taken_out() -> None:
         "IT",
         "--name",
         "Ada",
+        "--person",
+        "crm-1",
+        "--consent-kind",
+        "express",
         "--attribute",
         "city=Rome",
     )
@@ -118,6 +155,7 @@ def test_one_contact_is_added_and_taken_out() -> None:
     assert "brought up to date" in contacts(*add[:-1], "city=Milan", "--on-duplicate", "update").stdout
     [shown] = json.loads(contacts("list", "--campaign", "survey", "--json").stdout)
     assert (shown["phone_number"], shown["attributes"]) == (number(1), {"city": "Milan"})
+    assert (shown["person_key"], shown["consent_kind"]) == ("crm-1", "express")
     assert (
         json.loads(contacts("withdraw", number(1), "--campaign", "survey", "--json").stdout)["waiting"] == 1
     )
