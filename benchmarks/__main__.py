@@ -1,6 +1,6 @@
 """Runs the measurements and prints each as a line of JSON, with the machine and the versions that made it.
 
-python -m benchmarks [pass_cost] [import_contacts] [--database-url URL] [--big N] [--rows N]
+python -m benchmarks [pass_cost] [many_zones] [import_contacts] [--database-url URL] [--big N] [--rows N] [--rounds N]
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks import import_contacts, pass_cost
+from benchmarks import import_contacts, many_zones, pass_cost
 
 # Each with the argument that says how large it is.
 MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "pass_cost": (pass_cost.measure, "big"),
+    "many_zones": (many_zones.measure, "rounds"),
     "import_contacts": (import_contacts.measure, "rows"),
 }
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--database-url", help="a Postgres server to use instead of one of our own")
     parser.add_argument("--big", type=int, default=1_000_000, help="contacts in the large table")
     parser.add_argument("--rows", type=int, default=200_000, help="rows in the imported file")
+    parser.add_argument("--rounds", type=int, default=30, help="claims over one zone and over many")
     arguments = parser.parse_args()
     machine = {
         "python": platform.python_version(),

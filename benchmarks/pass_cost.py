@@ -89,7 +89,7 @@ class Sized:
         seconds = time.perf_counter() - started
         if len(claimed.calls) != BATCH:
             raise RuntimeError(f"a claim found {len(claimed.calls)} contacts instead of {BATCH}")
-        self._database.run(_put_back, [call.contact.id for call in claimed.calls])
+        self._database.run(put_back, [call.contact.id for call in claimed.calls])
         return seconds
 
 
@@ -141,7 +141,7 @@ def _contacts(connection: sa.Connection, campaign_id: CampaignId, count: int, du
     buckets.add_due(connection, [(campaign_id, zone_id, 0, Stage.FIRST, due_at)])
 
 
-def _put_back(connection: sa.Connection, contact_ids: list[int]) -> None:
+def put_back(connection: sa.Connection, contact_ids: list[int]) -> None:
     connection.execute(
         sa.text("DELETE FROM call_attempts WHERE contact_id = ANY(:ids)"), {"ids": contact_ids}
     )

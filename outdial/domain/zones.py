@@ -169,6 +169,11 @@ def zone_corrections() -> tuple[ZoneCorrection, ...]:
     )
 
 
+def all_zone_names() -> list[str]:
+    """Every name that is a place, in order."""
+    return sorted(_zone_names() - NOT_A_PLACE)
+
+
 def is_zone_name(name: str) -> bool:
     return name in _zone_names() and name not in NOT_A_PLACE
 
