@@ -118,6 +118,7 @@ class Spread:
         seconds = time.perf_counter() - started
         if len(claimed.calls) != BATCH:
             raise RuntimeError(f"a claim found {len(claimed.calls)} contacts instead of {BATCH}")
+        self._database.run(buckets.judge, claimed.judgments)
         self._database.run(put_back, [call.contact.id for call in claimed.calls])
         return seconds
 

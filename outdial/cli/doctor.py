@@ -73,8 +73,8 @@ def _checks(clock: Clock) -> Iterator[Check]:
 
 
 def _own_rules() -> Check:
-    from outdial.operations.doctor import Check, Verdict, passed
     from outdial.files.rule_file import load_rule_book
+    from outdial.operations.doctor import Check, Verdict, passed
     from outdial.settings import own_rules_file
 
     path = own_rules_file()

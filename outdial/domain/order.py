@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -19,7 +19,8 @@ FAR_AWAY: Final = float("inf")
 class Bucket:
     """Contacts of a campaign that are alike for the order of service. Nobody in it is due before `next_due_at`.
 
-    `version` is what it was when read: whoever writes the hint back must find the same.
+    `version` is what it was when read: whoever writes the hint back must find the same. `is_judged`: what its permit
+    says is on record already.
     """
 
     campaign_id: CampaignId
@@ -28,20 +29,17 @@ class Bucket:
     stage: Stage
     next_due_at: datetime
     version: int = 0
+    is_judged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`due` in the order of service; `held` counts buckets with due contacts by what holds them.
-
-    `is_waited_for`: somebody waits at all, due or not.
-    """
+    """`due` in the order of service; `held` counts buckets with due contacts by what holds them."""
 
     due: list[Bucket]
     permits: Mapping[tuple[CampaignId, CallingZoneId], Permit]
     held: Mapping[Reason, int]
     next_due_at: datetime | None
-    is_waited_for: bool
 
     def still_open(self, at: datetime) -> Plan:
         """Without what has closed by `at`."""
@@ -54,7 +52,7 @@ class Plan:
 
 
 def plan(
-    buckets: Collection[Bucket],
+    buckets: Iterable[Bucket],
     permit_of: Callable[[CampaignId, CallingZoneId], Permit | Refusal],
     at: datetime,
 ) -> Plan:
@@ -76,13 +74,7 @@ def plan(
             permits[bucket.campaign_id, bucket.calling_zone_id] = answer
             due.append(bucket)
     due.sort(key=lambda bucket: _service_key(bucket, permits[bucket.campaign_id, bucket.calling_zone_id]))
-    return Plan(
-        due=due,
-        permits=permits,
-        held=held,
-        next_due_at=min(later, default=None),
-        is_waited_for=bool(buckets),
-    )
+    return Plan(due=due, permits=permits, held=held, next_due_at=min(later, default=None))
 
 
 def _service_key(bucket: Bucket, permit: Permit) -> tuple[float, ...]:

@@ -21,8 +21,8 @@ from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall
-from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
-from outdial.domain.order import Plan, plan
+from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
+from outdial.domain.order import Bucket, Plan, plan
 from outdial.domain.pacing import Slots, reserve
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
@@ -45,6 +45,7 @@ from outdial.domain.whole_checks import (
 from outdial.engine.definitions import Definitions
 from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment, past_calls
 from outdial.storage.attempts import NewAttempt, OpenCalls
+from outdial.storage.buckets import Judgment
 from outdial.storage.campaigns import RunningCampaign
 from outdial.storage.contacts import DueContact, Move
 from outdial.storage.database import database_now
@@ -54,6 +55,8 @@ from outdial.storage.deployment import Deployment
 NOT_AFTER: Final = timedelta(seconds=15)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
+# Buckets that are read beyond the contacts that are wanted: a hint may be early, and its bucket empty.
+BUCKETS_BEYOND: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,8 @@ class Claimed:
     """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
 
     `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
-    this worker may dial nothing from this database, in one sentence.
+    this worker may dial nothing from this database, in one sentence. `judgments`: what it found out about zones, to be
+    noted with `buckets.judge` so that the next claim need not ask.
     """
 
     calls: Sequence[ClaimedCall] = ()
@@ -98,6 +102,7 @@ class Claimed:
     next_due_at: datetime | None = None
     at: datetime | None = None
     tolerance_seconds: float = 0.0
+    judgments: Sequence[Judgment] = ()
     is_drained: bool = False
     may_go_on: bool = False
     not_here: str | None = None
@@ -129,7 +134,8 @@ def claim(
         next_due_at=work.planned.next_due_at,
         definitions=work.definitions,
         tolerance_seconds=account.rate.tolerance().total_seconds(),
-        is_drained=not work.planned.is_waited_for and bool(work.running),
+        is_drained=not work.is_anybody and bool(work.running),
+        judgments=work.judgments,
         not_here=settings.fence.why_not_here(around.name),
     )
     account = accounts.lock(connection, account_id)
@@ -229,16 +235,20 @@ class _Transaction:
     slots: Slots
     numbers: Mapping[CampaignId, Sequence[str]]
     slots_used: int = 0
+    queues: dict[CampaignId, list[Bucket]] = field(default_factory=dict)
+    is_more_in_queue: bool = False
     calls: list[ClaimedCall] = field(default_factory=list)
     skipped: Counter[Reason] = field(default_factory=Counter)
     held: Counter[Reason] = field(default_factory=Counter)
-    read: set[CampaignId] = field(default_factory=set)
+    read: list[Bucket] = field(default_factory=list)
     calls_before: Mapping[str, tuple[PastCall, ...]] = field(default_factory=dict)
     facts: dict[ContactId, dict[str, Any]] = field(default_factory=dict)
 
     def fill(self, running: Sequence[RunningCampaign], open_calls: OpenCalls) -> None:
         """Share the slots among the campaigns that have due contacts; what one cannot use goes to the others."""
-        left = {bucket.campaign_id for bucket in self.planned.due}
+        for bucket in self.planned.due:
+            self.queues.setdefault(bucket.campaign_id, []).append(bucket)
+        left = set(self.queues)
         for campaign_id in sorted(left):
             no_number = numbers_refusal(self.numbers[campaign_id])
             if no_number is not None:
@@ -267,14 +277,19 @@ class _Transaction:
                     left.discard(claimant.campaign_id)
             if not shares:
                 return
-            found = self._round(shares)
-            left -= {campaign_id for campaign_id, wanted in shares.items() if found[campaign_id] < wanted}
+            self._round(shares)
+            left -= {campaign_id for campaign_id in shares if not self.queues[campaign_id]}
+        self.is_more_in_queue = bool(left)
 
-    def _round(self, shares: Mapping[CampaignId, int]) -> Counter[CampaignId]:
-        """Take, insert, move. Returns how many contacts were found per campaign, called or passed over."""
-        due = [bucket for bucket in self.planned.due if bucket.campaign_id in shares]
+    def _round(self, shares: Mapping[CampaignId, int]) -> None:
+        """Take, insert, move."""
+        heads = {c: self.queues[c][: wanted + BUCKETS_BEYOND] for c, wanted in shares.items()}
+        due = [bucket for head in heads.values() for bucket in head]
         found = contacts.take_due(self.connection, due, shares, self.moment.at)
-        self.read.update(shares)
+        for campaign_id, head in heads.items():
+            self._note_read(
+                head, [one for one in found if one.campaign_id == campaign_id], shares[campaign_id]
+            )
         passed_over = self._refusals(found)
         callable_now = [contact for contact in found if contact.id not in passed_over]
         inserted = self._insert(callable_now)
@@ -284,7 +299,16 @@ class _Transaction:
         contacts.begin_attempts(self.connection, list(inserted))
         contacts.move(self.connection, [_moved(contact_id, why) for contact_id, why in passed_over.items()])
         self.skipped.update(refusal.reason for refusal in passed_over.values())
-        return Counter(contact.campaign_id for contact in found)
+
+    def _note_read(self, head: Sequence[Bucket], found: Sequence[DueContact], wanted: int) -> None:
+        """Which of a campaign's buckets were read: all, or up to the one that filled its share."""
+        if len(found) < wanted:
+            self.read.extend(head)
+            del self.queues[head[0].campaign_id][: len(head)]
+            return
+        hit = {(one.calling_zone_id, one.priority, one.stage) for one in found}
+        places = [i for i, one in enumerate(head) if (one.calling_zone_id, one.priority, one.stage) in hit]
+        self.read.extend(head[: max(places) + 1])
 
     def _refusals(self, found: Sequence[DueContact]) -> dict[ContactId, Refusal]:
         self.calls_before = self._calls_to(found)
@@ -395,8 +419,7 @@ class _Transaction:
         cursor = self.slots.cursor_after(self.slots_used)
         if cursor is not None and self.slots.interval:
             accounts.move_cursor(self.connection, self.account.id, cursor)
-        read = [bucket for bucket in self.planned.due if bucket.campaign_id in self.read]
-        buckets.refresh(self.connection, read)
+        buckets.refresh(self.connection, list(dict.fromkeys(self.read)))
         # Slots were left although contacts were passed over, or every slot of this batch was used: look again at once.
         is_full = self.slots_used == len(self.slots.instants)
         return replace(
@@ -404,7 +427,7 @@ class _Transaction:
             calls=tuple(self.calls),
             skipped=dict(self.skipped),
             held=dict(Counter(found.held) + self.held),
-            may_go_on=bool(self.calls or self.skipped) and (is_full or bool(self.skipped)),
+            may_go_on=(bool(self.calls) and is_full) or bool(self.skipped) or self.is_more_in_queue,
         )
 
 
@@ -434,6 +457,8 @@ class _Work:
     running: Sequence[RunningCampaign]
     definitions: Mapping[CampaignId, CampaignDefinition]
     planned: Plan
+    judgments: Sequence[Judgment]
+    is_anybody: bool
 
 
 def _look_around(
@@ -446,14 +471,45 @@ def _look_around(
 ) -> _Work:
     """Which campaigns run, who waits in them, and which of these may be called by the hour. Reads without a lock."""
     running = campaigns.running(connection, account.id, at)
-    definitions = known.of_campaigns(connection, {campaign.id: campaign.revision for campaign in running})
-    waiting = buckets.waiting(connection, list(definitions)) if definitions else []
-    zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting})
-    permit_of = known.permits.asked_by(account, around, definitions, settings.scheduler_time_zone)
-    planned = plan(
-        waiting, lambda campaign_id, zone_id: permit_of(campaign_id, zone_id, zones[zone_id], at), at
+    revisions = {campaign.id: campaign.revision for campaign in running}
+    definitions = known.of_campaigns(connection, revisions)
+    asking = known.permits.asked_by(account, around, definitions, settings.scheduler_time_zone)
+    facts = asking.facts(revisions)
+    waiting = buckets.waiting(connection, facts, at, settings.batch_size + BUCKETS_BEYOND)
+    zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting.to_ask})
+
+    def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
+        return asking.permit(campaign_id, zone_id, zones[zone_id], at)
+
+    planned = plan(waiting.to_ask, permit_of, at)
+    new = {(one.campaign_id, one.calling_zone_id) for one in waiting.to_ask if not one.is_judged}
+    judgments = [
+        _judgment(campaign_id, zone_id, facts[campaign_id], permit_of(campaign_id, zone_id))
+        for campaign_id, zone_id in new
+    ]
+    held = Counter({Reason(reason): count for reason, count in waiting.held.items()})
+    instants = [instant for instant in (planned.next_due_at, waiting.next_due_at) if instant is not None]
+    return _Work(
+        running=running,
+        definitions=definitions,
+        planned=replace(
+            planned, held=dict(held + Counter(planned.held)), next_due_at=min(instants, default=None)
+        ),
+        judgments=judgments,
+        is_anybody=waiting.is_anybody,
     )
-    return _Work(running=running, definitions=definitions, planned=planned)
+
+
+def _judgment(
+    campaign_id: CampaignId, zone_id: CallingZoneId, facts: str, answer: Permit | Refusal
+) -> Judgment:
+    return Judgment(
+        campaign_id=campaign_id,
+        calling_zone_id=zone_id,
+        judged_as=facts,
+        judged_until=answer.until,
+        held_by=answer.reason if isinstance(answer, Refusal) else None,
+    )
 
 
 def account_refusal(

@@ -6,16 +6,20 @@ campaign's revision, with the rule book (which is read again when its file has c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.holiday_calendar import PACKAGE_VERSION as HOLIDAYS_VERSION
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.permit import Permit, Refusal, Terms, country_refusal, zone_permit
 from outdial.domain.rules import NO_RULE, RuleBook
-from outdial.domain.zones import CallingZone
+from outdial.domain.zones import CallingZone, zone_data_version
 from outdial.files.rule_books import KeptRuleBook, RuleBooks
 from outdial.storage.deployment import Deployment
 
@@ -45,8 +49,8 @@ class Permits:
         around: Deployment,
         definitions: Mapping[CampaignId, CampaignDefinition],
         scheduler_time_zone: str,
-    ) -> Callable[[CampaignId, CallingZoneId, CallingZone, datetime], Permit | Refusal]:
-        """The permits of one account's campaigns: a function of campaign, zone and instant."""
+    ) -> Asking:
+        """The permits of one account's campaigns."""
         named = (definition.calling_rule for definition in definitions.values())
         needs_rules = any(name not in {None, NO_RULE} for name in named)
         terms = Terms(
@@ -56,20 +60,7 @@ class Permits:
             blocked_countries={},
         )
         kept = {campaign_id: self._of(campaign_id, one, terms) for campaign_id, one in definitions.items()}
-
-        def permit_of(
-            campaign_id: CampaignId, zone_id: CallingZoneId, zone: CallingZone, at: datetime
-        ) -> Permit | Refusal:
-            blocked = country_refusal(zone, account.blocked_countries)
-            if blocked is not None:
-                return blocked
-            answers = kept[campaign_id]
-            answer = answers.get(zone_id)
-            if answer is None or (answer.until is not None and answer.until <= at):
-                answer = answers[zone_id] = zone_permit(definitions[campaign_id], zone, at, terms)
-            return answer
-
-        return permit_of
+        return Asking(account=account, definitions=definitions, terms=terms, kept=kept)
 
     def _of(self, campaign_id: CampaignId, definition: CampaignDefinition, terms: Terms) -> _Kept:
         key = (campaign_id, terms.scheduler_time_zone)
@@ -77,3 +68,46 @@ class Permits:
         if known is None or known[0] is not definition:
             known = self._kept[key] = (definition, {})
         return known[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """The permits of one account's campaigns, as they are to be judged now."""
+
+    account: Account
+    definitions: Mapping[CampaignId, CampaignDefinition]
+    terms: Terms
+    kept: Mapping[CampaignId, _Kept]
+
+    def permit(
+        self, campaign_id: CampaignId, zone_id: CallingZoneId, zone: CallingZone, at: datetime
+    ) -> Permit | Refusal:
+        blocked = country_refusal(zone, self.account.blocked_countries)
+        if blocked is not None:
+            return blocked
+        answers = self.kept[campaign_id]
+        answer = answers.get(zone_id)
+        if answer is None or (answer.until is not None and answer.until <= at):
+            answer = answers[zone_id] = zone_permit(self.definitions[campaign_id], zone, at, self.terms)
+        return answer
+
+    def facts(self, revisions: Mapping[CampaignId, int]) -> dict[CampaignId, str]:
+        """What every answer for a campaign hangs on, as a short text that is another where any of it is."""
+        shared = _digest(
+            _rules_digest(self.terms.rules.book),
+            sorted((self.terms.rules.accepted or {}).items()),
+            sorted(self.account.blocked_countries.items()),
+            self.terms.scheduler_time_zone,
+            zone_data_version().version,
+            HOLIDAYS_VERSION,
+        )
+        return {campaign_id: f"{revision}:{shared}" for campaign_id, revision in revisions.items()}
+
+
+@lru_cache(maxsize=8)
+def _rules_digest(book: RuleBook) -> str:
+    return _digest(*sorted(map(repr, book.rules)))
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -34,7 +34,7 @@ from outdial.engine.record import Released
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
 from outdial.files.rule_books import KeptRuleBook
-from outdial.storage import accounts, deployment, workers
+from outdial.storage import accounts, buckets, deployment, workers
 from outdial.storage.database import Database, database_now
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
@@ -165,6 +165,8 @@ class Lane:
             self._known,
             self._clock,
         )
+        if claimed.judgments:
+            await self._transactions.run(buckets.judge, claimed.judgments)
         if claimed.not_here is not None and claimed.not_here != self._not_here:
             log.error("%s", claimed.not_here)
         self._not_here = claimed.not_here

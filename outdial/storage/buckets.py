@@ -1,8 +1,12 @@
-"""Statements over `buckets`: who waits where, and when the first of them is due. Hints may be early, never late."""
+"""Statements over `buckets`: who waits where, when the first of them is due, and whether they may be called by the hour.
+
+Hints may be early, never late. What a permit said of a zone is only a note: it is asked again before anybody is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,22 +22,71 @@ from outdial.storage.tables import buckets, contacts
 from outdial.storage.types import BigId, Instant
 
 
-def waiting(connection: sa.Connection, campaign_ids: Sequence[CampaignId]) -> list[Bucket]:
-    """All buckets of these campaigns in which somebody waits."""
-    query = sa.select(buckets).where(
-        buckets.c.campaign_id.in_(campaign_ids), buckets.c.next_due_at.is_not(None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Who waits in some campaigns at an instant.
+
+    `to_ask`: buckets that may be called now for all that is known of them: those that were never judged by these facts,
+    and of the others the first so many in which somebody is due and nothing holds them. Of the rest, `held` counts those
+    in which somebody is due, by what holds them, and `next_due_at` (aware UTC) is when the first of them may be called.
+    """
+
+    to_ask: Sequence[Bucket]
+    held: Mapping[str, int]
+    next_due_at: datetime | None
+    is_anybody: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    """What was said of all buckets of a campaign in a zone; see the columns."""
+
+    campaign_id: CampaignId
+    calling_zone_id: CallingZoneId
+    judged_as: str
+    judged_until: datetime | None
+    held_by: str | None
+
+
+def waiting(connection: sa.Connection, facts: Mapping[CampaignId, str], at: datetime, most: int) -> Waiting:
+    """`facts`: the campaigns, each with what its zones are to be judged by now; `most`: how many of those that were found
+    open are listed for each.
+    """
+    if not facts:
+        return Waiting(to_ask=(), held={}, next_due_at=None, is_anybody=False)
+    rows, to_ask, others = _waiting(connection.dialect.name)
+    params = {**rows.params(sorted(facts.items())), "at": at}
+    found = connection.execute(to_ask, {**params, "most": most}).all()
+    rest = connection.execute(others, params).all()
+    return Waiting(
+        to_ask=[
+            Bucket(
+                campaign_id=CampaignId(row.campaign_id),
+                calling_zone_id=CallingZoneId(row.calling_zone_id),
+                priority=row.priority,
+                stage=Stage(row.stage),
+                next_due_at=row.next_due_at,
+                version=row.version,
+                is_judged=bool(row.is_judged),
+            )
+            for row in found
+        ],
+        held={row.held_by: row.due for row in rest if row.held_by is not None and row.due},
+        next_due_at=min((row.first_at for row in rest if row.first_at is not None), default=None),
+        is_anybody=bool(found) or bool(rest),
     )
-    return [
-        Bucket(
-            campaign_id=CampaignId(row.campaign_id),
-            calling_zone_id=CallingZoneId(row.calling_zone_id),
-            priority=row.priority,
-            stage=Stage(row.stage),
-            next_due_at=row.next_due_at,
-            version=row.version,
-        )
-        for row in connection.execute(query)
+
+
+def judge(connection: sa.Connection, judgments: Collection[Judgment]) -> None:
+    """Note what was said, so that the next claim need not ask. In a transaction of its own: who adds contacts waits for it."""
+    if not judgments:
+        return
+    rows, statement = _judge(connection.dialect.name)
+    listed = [
+        (one.campaign_id, one.calling_zone_id, one.judged_as, one.judged_until, one.held_by)
+        for one in judgments
     ]
+    connection.execute(statement, rows.params(sorted(listed, key=lambda row: row[:2])))
 
 
 def add_due(
@@ -68,6 +121,91 @@ KEY: dict[str, Any] = {
     "priority": sa.Integer,
     "stage": sa.Integer,
 }
+
+
+def _judged(judged_as: sa.ColumnElement[str], at: sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        buckets.c.judged_as == judged_as,
+        sa.or_(buckets.c.judged_until.is_(None), buckets.c.judged_until > at),
+    )
+
+
+@cache
+def _waiting(dialect: str) -> tuple[Rows, sa.Select[Any], sa.Select[Any]]:
+    rows = Rows(dialect, "f", {"campaign_id": BigId, "judged_as": sa.Text})
+    at = sa.bindparam("at", type_=Instant)
+    # NULL where it was never judged, and that is no yes.
+    is_judged = sa.func.coalesce(_judged(rows.c.judged_as, at), sa.false())
+    source = rows.source.join(buckets, buckets.c.campaign_id == rows.c.campaign_id)
+    somebody = buckets.c.next_due_at.is_not(None)
+    open_and_due = sa.and_(buckets.c.held_by.is_(None), buckets.c.next_due_at <= at)
+    names = ("campaign_id", "calling_zone_id", "priority", "stage", "next_due_at", "version")
+    # As `order` has it.
+    service = (
+        sa.case((buckets.c.stage == int(Stage.CALLBACK), 0), else_=1),
+        buckets.c.priority.desc(),
+        buckets.c.judged_until.asc().nulls_last(),
+        buckets.c.stage,
+        buckets.c.next_due_at,
+        buckets.c.calling_zone_id,
+    )
+    ranked = (
+        sa.select(
+            *(buckets.c[name] for name in names),
+            is_judged.label("is_judged"),
+            sa.func.row_number()
+            .over(partition_by=(buckets.c.campaign_id, is_judged), order_by=service)
+            .label("place"),
+        )
+        .select_from(source)
+        .where(somebody, sa.or_(~is_judged, open_and_due))
+        .subquery("ranked")
+    )
+    to_ask = sa.select(*(ranked.c[name] for name in names), ranked.c.is_judged).where(
+        sa.or_(~ranked.c.is_judged, ranked.c.place <= sa.bindparam("most", type_=sa.Integer))
+    )
+    opens_at = sa.case(
+        (buckets.c.judged_until > buckets.c.next_due_at, buckets.c.judged_until), else_=buckets.c.next_due_at
+    )
+    first_at = sa.case(
+        (sa.and_(buckets.c.held_by.is_(None), buckets.c.next_due_at > at), buckets.c.next_due_at),
+        (sa.and_(buckets.c.held_by.is_not(None), buckets.c.judged_until.is_not(None)), opens_at),
+    )
+    due = sa.func.sum(sa.case((buckets.c.next_due_at <= at, 1), else_=0))
+    others = (
+        sa.select(
+            buckets.c.held_by,
+            due.label("due"),
+            sa.type_coerce(sa.func.min(first_at), Instant).label("first_at"),
+        )
+        .select_from(source)
+        .where(somebody, is_judged)
+        .group_by(buckets.c.held_by)
+    )
+    return rows, to_ask, others
+
+
+@cache
+def _judge(dialect: str) -> tuple[Rows, sa.Update]:
+    columns = {"judged_as": sa.Text, "judged_until": Instant, "held_by": sa.Text}
+    rows = Rows(dialect, "j", {"campaign_id": BigId, "calling_zone_id": BigId, **columns})
+    target = buckets.alias("target")
+    here = [target.c[name] == rows.c[name] for name in ("campaign_id", "calling_zone_id")]
+    # Locked in the order in which all others lock them.
+    locked = (
+        sa.select(*(target.c[name] for name in KEY), *(rows.c[name] for name in columns))
+        .select_from(sa.join(rows.source, target, sa.and_(*here)))
+        .order_by(*(target.c[name] for name in KEY))
+        .with_for_update(of=target)
+        .cte("locked")
+    )
+    statement = (
+        sa.update(buckets)
+        .where(*(buckets.c[name] == locked.c[name] for name in KEY))
+        .values({name: locked.c[name] for name in columns})
+        .execution_options(synchronize_session=False)
+    )
+    return rows, statement
 
 
 @cache

@@ -300,6 +300,11 @@ buckets = sa.Table(
     sa.Column("next_due_at", Instant),
     # Raised by all who add contacts, so that a claim never overwrites a hint that it has not read.
     sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
+    # What the permit said of the zone, by which facts it was asked, and until when that stands (null: as long as these
+    # facts do). Where others hold now, it is asked again. `held_by` null: it may be called.
+    sa.Column("judged_as", sa.Text),
+    sa.Column("judged_until", Instant),
+    sa.Column("held_by", sa.Text),
 )
 
 workers = sa.Table(

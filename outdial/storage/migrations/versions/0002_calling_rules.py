@@ -50,6 +50,12 @@ def upgrade() -> None:
         table.create_check_constraint(
             op.f("ck_campaigns_unknown_zone_known"), "unknown_zone IN ('closed', 'use_default')"
         )
+    for column in (
+        sa.Column("judged_as", sa.Text()),
+        sa.Column("judged_until", Instant),
+        sa.Column("held_by", sa.Text()),
+    ):
+        op.add_column("buckets", column, schema=schema)
     op.create_table(
         "campaign_revisions",
         sa.Column("campaign_id", BigId, nullable=False),
@@ -122,6 +128,8 @@ def downgrade() -> None:
     op.drop_index("ix_contacts_person_key", table_name="contacts")
     op.drop_column("contacts", "person_key", schema=schema)
     op.drop_table("campaign_revisions")
+    for name in ("judged_as", "judged_until", "held_by"):
+        op.drop_column("buckets", name, schema=schema)
     with op.batch_alter_table("campaigns", schema=schema) as table:
         table.drop_constraint(op.f("ck_campaigns_unknown_zone_known"), type_="check")
         table.drop_column("unknown_zone")
