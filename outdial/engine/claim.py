@@ -166,6 +166,7 @@ def claim(
         revisions={campaign.id: campaign.revision for campaign in work.running},
         slots=slots,
         numbers=_caller_numbers(connection, work.definitions, account),
+        is_cut=work.is_cut,
     )
     transaction.fill(work.running, open_calls)
     return transaction.close(found)
@@ -237,6 +238,7 @@ class _Transaction:
     slots_used: int = 0
     queues: dict[CampaignId, list[Bucket]] = field(default_factory=dict)
     is_more_in_queue: bool = False
+    is_cut: bool = False
     calls: list[ClaimedCall] = field(default_factory=list)
     skipped: Counter[Reason] = field(default_factory=Counter)
     held: Counter[Reason] = field(default_factory=Counter)
@@ -427,7 +429,10 @@ class _Transaction:
             calls=tuple(self.calls),
             skipped=dict(self.skipped),
             held=dict(Counter(found.held) + self.held),
-            may_go_on=(bool(self.calls) and is_full) or bool(self.skipped) or self.is_more_in_queue,
+            may_go_on=(bool(self.calls) and is_full)
+            or bool(self.skipped)
+            or self.is_more_in_queue
+            or self.is_cut,
         )
 
 
@@ -459,6 +464,7 @@ class _Work:
     planned: Plan
     judgments: Sequence[Judgment]
     is_anybody: bool
+    is_cut: bool
 
 
 def _look_around(
@@ -475,7 +481,9 @@ def _look_around(
     definitions = known.of_campaigns(connection, revisions)
     asking = known.permits.asked_by(account, around, definitions, settings.scheduler_time_zone)
     facts = asking.facts(revisions)
-    waiting = buckets.waiting(connection, facts, at, settings.batch_size + BUCKETS_BEYOND)
+    # Each may fill more than its part of the batch, where others cannot: then another claim goes on.
+    most = 2 * settings.batch_size // max(1, len(running)) + BUCKETS_BEYOND
+    waiting = buckets.waiting(connection, facts, at, most)
     zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting.to_ask})
 
     def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
@@ -497,6 +505,7 @@ def _look_around(
         ),
         judgments=judgments,
         is_anybody=waiting.is_anybody,
+        is_cut=max(Counter(bucket.campaign_id for bucket in planned.due).values(), default=0) >= most,
     )
 
 
