@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from outdial.domain.attempt import AnsweredBy, ErrorClass, Source
@@ -242,7 +243,7 @@ def _hours(call: Call, definition: CampaignDefinition | None, rule_of: RuleOf) -
             definition.guard,
             call.zones,
             f"the campaign's window of revision {revision}",
-            lambda wall: window_allows(definition.window, wall),
+            partial(window_allows, definition.window),
         )
         yield from _wrong_rules(call, definition)
     country, subdivision = call.permit.get("country"), call.permit.get("subdivision")
@@ -257,7 +258,7 @@ def _hours(call: Call, definition: CampaignDefinition | None, rule_of: RuleOf) -
             guard,
             (*call.zones, *rule.fixed_zones),
             f"the hours of {name}",
-            lambda wall, rule=rule: rule_allows(rule, country, subdivision, wall),  # type: ignore[misc]
+            partial(rule_allows, rule, country, subdivision),
         )
 
 

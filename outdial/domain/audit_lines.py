@@ -25,6 +25,10 @@ def _ids() -> array[int]:
     return array("q")
 
 
+def _marks() -> array[int]:
+    return array("b")
+
+
 def _numbers() -> array[float]:
     return array("d")
 
@@ -38,13 +42,28 @@ class OpenCalls:
     sent: array[float] = field(default_factory=_numbers)
     ended: array[float] = field(default_factory=_numbers)
     limits: array[float] = field(default_factory=_numbers)
+    marks: array[int] = field(default_factory=_marks)
 
-    def add(self, attempt_id: AttemptId, sent_at: datetime, ended_at: datetime | None, limit: float) -> None:
+    @property
+    def judged(self) -> int:
+        """How many of them are asked about; the others only stand beside them."""
+        return sum(self.marks)
+
+    def add(
+        self,
+        attempt_id: AttemptId,
+        sent_at: datetime,
+        ended_at: datetime | None,
+        limit: float,
+        *,
+        is_judged: bool = True,
+    ) -> None:
         """`limit` may be `UNLIMITED` or `UNKNOWN`; `ended_at` None: it is open still."""
         self.ids.append(attempt_id)
         self.sent.append(sent_at.timestamp())
         self.ended.append(UNLIMITED if ended_at is None else ended_at.timestamp())
         self.limits.append(limit)
+        self.marks.append(is_judged)
 
     def over_limit(self) -> Iterator[tuple[AttemptId, Finding]]:
         """Calls that left when more were open than the limit that stood when the newest of them was claimed.
@@ -63,6 +82,8 @@ class OpenCalls:
             heapq.heappush(newest, (-self.ids[place], place))
             while self.ended[newest[0][1]] <= now and len(newest) > 1:
                 heapq.heappop(newest)
+            if not self.marks[place]:
+                continue
             limit = self.limits[newest[0][1]]
             attempt_id = AttemptId(self.ids[place])
             if math.isnan(limit):
@@ -81,12 +102,18 @@ class Starts:
     ids: array[int] = field(default_factory=_ids)
     dial: array[float] = field(default_factory=_numbers)
     most: array[float] = field(default_factory=_numbers)
+    marks: array[int] = field(default_factory=_marks)
 
-    def add(self, attempt_id: AttemptId, dial_at: datetime, most: float) -> None:
+    @property
+    def judged(self) -> int:
+        return sum(self.marks)
+
+    def add(self, attempt_id: AttemptId, dial_at: datetime, most: float, *, is_judged: bool = True) -> None:
         """`most` is calls per second and burst together; `UNLIMITED` and `UNKNOWN` as above."""
         self.ids.append(attempt_id)
         self.dial.append(dial_at.timestamp())
         self.most.append(most)
+        self.marks.append(is_judged)
 
     def too_fast(self) -> Iterator[tuple[AttemptId, Finding]]:
         """Calls whose slot makes a second too full. Over a change of the rate, the greater one counts."""
@@ -96,6 +123,8 @@ class Starts:
             while second and now - self.dial[second[0]] >= 1.0:
                 second.popleft()
             second.append(place)
+            if not self.marks[place]:
+                continue
             attempt_id = AttemptId(self.ids[place])
             if math.isnan(self.most[place]):
                 says = "it was claimed without its account's rate written down"

@@ -6,10 +6,10 @@ It reads with statements of its own and judges with functions of its own (`domai
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -111,7 +111,14 @@ class Report:
     def unjudged(self) -> int:
         return sum(tally.unjudged for tally in self.of.values())
 
-    def note(self, check: Check, findings: Findings | None, name: Callable[[Finding], Broken]) -> None:
+    def note(
+        self,
+        check: Check,
+        findings: Findings | None,
+        call_id: str,
+        contact_id: ContactId | None = None,
+        campaign: str | None = None,
+    ) -> None:
         """Count one call, once, whatever the check found of it."""
         if findings is None:
             return
@@ -127,8 +134,16 @@ class Report:
         else:
             self.of[check].unjudged += 1
         if len(self.broken) < MOST_KEPT:
-            says = "; ".join(dict.fromkeys(one.says for one in worst))
-            self.broken.append(name(Finding(says=says, is_violation=is_violation)))
+            self.broken.append(
+                Broken(
+                    check=check,
+                    call_id=call_id,
+                    says="; ".join(dict.fromkeys(one.says for one in worst)),
+                    is_violation=is_violation,
+                    contact_id=contact_id,
+                    campaign=campaign,
+                )
+            )
 
 
 Progress = Callable[[int, int], None]
@@ -158,9 +173,12 @@ def audit(begin: Begin, asked: Asked, progress: Progress = lambda _done, _all: N
 
 def since_instant(text: str, at: datetime) -> datetime:
     """`"2h"` or `"7d"` before `at`, or an instant with its offset; aware UTC. Raises `UserError`."""
-    ago = AGE_OF(text)
+    ago = AGO.fullmatch(text.strip())
     try:
-        found = at - ago if ago is not None else datetime.fromisoformat(text.strip())
+        if ago is None:
+            found = datetime.fromisoformat(text.strip())
+        else:
+            found = at - timedelta(seconds=int(ago[1]) * SECONDS_PER_UNIT[ago[2]])
     except (ValueError, OverflowError):
         found = None
     if found is None or found.tzinfo is None:
@@ -169,11 +187,6 @@ def since_instant(text: str, at: datetime) -> datetime:
             "2026-11-23T18:00:00Z."
         )
     return found.astimezone(UTC)
-
-
-def AGE_OF(text: str) -> timedelta | None:  # noqa: N802
-    found = AGO.fullmatch(text.strip())
-    return None if found is None else timedelta(seconds=int(found[1]) * SECONDS_PER_UNIT[found[2]])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,7 +198,6 @@ class _Run:
     _said: dict[tuple[CampaignId, int], CampaignDefinition | None] = field(default_factory=dict)
     _rules: dict[str, Rule | None] = field(default_factory=dict)
     _accounts: set[AccountId] = field(default_factory=set)
-    _judged: Counter[AccountId] = field(default_factory=Counter)
 
     def pages(self) -> Iterator[Sequence[Call]]:
         after = AttemptId(0)
@@ -217,38 +229,27 @@ class _Run:
         lines: dict[AccountId, OpenCalls] = {}
         campaign_lines: dict[CampaignId, OpenCalls] = {}
         starts: dict[AccountId, Starts] = {}
-        judged: set[AttemptId] = set()
         names = self._names()
         for one in self._sent():
-            limits = one.limits or {}
-            if self._is_asked(one.sent_at) and self.extent.campaign_id in {None, one.campaign_id}:
-                judged.add(one.id)
+            is_judged = self._is_asked(one.sent_at) and self.extent.campaign_id in {None, one.campaign_id}
             whose = f"the account {names[one.account_id]}"
-            most = _most_a_second(one.limits)
-            starts.setdefault(one.account_id, Starts(whose)).add(one.id, one.dial_at, most)
+            slots = starts.setdefault(one.account_id, Starts(whose))
+            slots.add(one.id, one.dial_at, _most_a_second(one.limits), is_judged=is_judged)
             if not one.is_call:
                 continue
-            limit = float(limits.get("account_calls", UNKNOWN))
-            lines.setdefault(one.account_id, OpenCalls(whose)).add(one.id, one.sent_at, one.ended_at, limit)
+            open_calls = lines.setdefault(one.account_id, OpenCalls(whose))
+            open_calls.add(one.id, one.sent_at, one.ended_at, _account_limit(one.limits), is_judged=is_judged)
             # A test call is not held to its campaign's own limit.
             if not one.is_test:
-                own = limits.get("campaign_calls", None if limits else UNKNOWN)
-                campaign_lines.setdefault(one.campaign_id, OpenCalls("its campaign")).add(
-                    one.id, one.sent_at, one.ended_at, UNLIMITED if own is None else float(own)
-                )
-        found: dict[AttemptId, list[Finding]] = defaultdict(list)
-        for open_calls in (*lines.values(), *campaign_lines.values()):
-            for attempt_id, finding in open_calls.over_limit():
-                found[attempt_id].append(finding)
-        calls = sum(1 for each in lines.values() for one in each.ids if one in judged)
-        self._note_all(Check.LIMIT, calls, {one: said for one, said in found.items() if one in judged})
-        fast = {
-            one: [finding]
-            for each in starts.values()
-            for one, finding in each.too_fast()
-            if one in judged
-        }
-        self._note_all(Check.RATE, len(judged), fast)
+                own = campaign_lines.setdefault(one.campaign_id, OpenCalls("its campaign"))
+                own.add(one.id, one.sent_at, one.ended_at, _campaign_limit(one.limits), is_judged=is_judged)
+        over: dict[AttemptId, list[Finding]] = defaultdict(list)
+        for each in (*lines.values(), *campaign_lines.values()):
+            for attempt_id, finding in each.over_limit():
+                over[attempt_id].append(finding)
+        self._note_all(Check.LIMIT, sum(each.judged for each in lines.values()), over)
+        fast = {one: [finding] for each in starts.values() for one, finding in each.too_fast()}
+        self._note_all(Check.RATE, sum(each.judged for each in starts.values()), fast)
 
     def judge_account(self) -> None:
         """The provider's ids, each of one attempt, and what it told of calls that we do not know."""
@@ -262,9 +263,7 @@ class _Run:
         # Whose calls these are nobody knows, so no campaign is asked for them.
         if self.extent.campaign_id is None:
             for call_id, finding in self._unknown_calls().items():
-                self.report.note(
-                    Check.ACCOUNT, [finding], lambda said, call_id=call_id: _broken(Check.ACCOUNT, said, call_id)
-                )
+                self.report.note(Check.ACCOUNT, [finding], call_id)
 
     def _judge_call(self, call: Call, around: _Around) -> None:
         attempt = call.attempt
@@ -275,10 +274,11 @@ class _Run:
         if to_contact:
             between = range(to_contact[-1].campaign_revision, attempt.campaign_revision + 1)
             policies = policies_of([self._definition(attempt.campaign_id, one) for one in between])
-        exclusions = [
-            *around.by_number.get(attempt.phone_number, ()),
-            *(around.by_person.get(call.person_key, ()) if call.person_key is not None else ()),
-        ]
+        exclusions = list(around.by_number.get(attempt.phone_number, ()))
+        if call.person_key is not None:
+            # An entry may be of both.
+            of_person = around.by_person.get(call.person_key, ())
+            exclusions += [one for one in of_person if one not in exclusions]
         self._note(Check.WINDOW, call, judge_window(call, definition, self._rule))
         self._note(Check.ZONE, call, judge_zone(call, definition))
         self._note(Check.CAP, call, judge_caps(call, to_number, self._rule))
@@ -308,8 +308,7 @@ class _Run:
         for entry in exclusions:
             if entry.phone_number is not None:
                 around.by_number[entry.phone_number].append(entry)
-            # One of both is found once by either.
-            elif entry.person_key is not None:
+            if entry.person_key is not None:
                 around.by_person[entry.person_key].append(entry)
         return around
 
@@ -373,18 +372,7 @@ class _Run:
         return self._said[key]
 
     def _note(self, check: Check, call: Call, findings: Findings | None) -> None:
-        self.report.note(
-            check,
-            findings,
-            lambda said: Broken(
-                check=check,
-                call_id=call.attempt.call_id,
-                says=said.says,
-                is_violation=said.is_violation,
-                contact_id=call.attempt.contact_id,
-                campaign=call.campaign,
-            ),
-        )
+        self.report.note(check, findings, call.attempt.call_id, call.attempt.contact_id, call.campaign)
 
     def _note_all(self, check: Check, judged: int, found: Mapping[AttemptId, Findings]) -> None:
         """Of so many calls, these were found wanting."""
@@ -396,11 +384,10 @@ class _Run:
                 named |= stored.whose(connection, page)
         for attempt_id, findings in found.items():
             whose = named.get(attempt_id)
-            self.report.note(
-                check,
-                findings,
-                lambda said, whose=whose: _broken(check, said, "", whose),
-            )
+            if whose is None:
+                self.report.note(check, findings, str(attempt_id))
+            else:
+                self.report.note(check, findings, whose.call_id, whose.contact_id, whose.campaign)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -419,18 +406,22 @@ def _before(attempt: Attempt, others: Iterable[Attempt]) -> list[Attempt]:
     return [one for one in others if one.is_call and (one.left_at, one.id) < moment]
 
 
+def _account_limit(limits: Mapping[str, Any] | None) -> float:
+    return UNKNOWN if limits is None else float(limits["account_calls"])
+
+
+def _campaign_limit(limits: Mapping[str, Any] | None) -> float:
+    if limits is None:
+        return UNKNOWN
+    limit = limits.get("campaign_calls")
+    return UNLIMITED if limit is None else float(limit)
+
+
 def _most_a_second(limits: Mapping[str, Any] | None) -> float:
     if limits is None:
         return UNKNOWN
     rate = limits.get("account_calls_per_second")
     return UNLIMITED if rate is None else float(rate) + float(limits.get("account_burst", 1))
-
-
-def _broken(check: Check, said: Finding, call_id: str, whose: stored.Whose | None = None) -> Broken:
-    broken = Broken(check=check, call_id=call_id, says=said.says, is_violation=said.is_violation)
-    if whose is None:
-        return broken
-    return replace(broken, call_id=whose.call_id, contact_id=whose.contact_id, campaign=whose.campaign)
 
 
 def _in_pages(ids: Sequence[AttemptId]) -> Iterator[Sequence[AttemptId]]:
