@@ -269,11 +269,18 @@ def _closed(
     for name in names:
         if not allows(left_at.astimezone(zone(name))):
             yield Finding(says=f"left {in_words(left_at, name)}, outside {what}{_by_other_data(call)}")
-        elif not allows((left_at + guard).astimezone(zone(name))):
+        elif any(not allows(one.astimezone(zone(name))) for one in _within(left_at, guard)):
             yield Finding(
                 says=f"left {in_words(left_at, name)}, less than {guard.total_seconds():g} s "
                 f"before the end of {what}{_by_other_data(call)}"
             )
+
+
+def _within(begin: datetime, length: timedelta) -> Iterator[datetime]:
+    """Minute by minute, since hours begin and end at minutes, and the end itself."""
+    for passed in range(60, int(length.total_seconds()), 60):
+        yield begin + timedelta(seconds=passed)
+    yield begin + length
 
 
 def _wrong_rules(call: Call, definition: CampaignDefinition) -> Iterator[Finding]:
