@@ -182,7 +182,6 @@ def run(*arguments: str) -> Result:
 @pytest.fixture
 def made(world: World, own_rules: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setenv("DATABASE_URL", world.url)
-    world.set_account(calls_per_second=50)
     closed = datetime.now(ROME_TIME).date() - CLOSED
     campaign = world.add_campaign(
         calling_rule=RULE,
@@ -224,16 +223,37 @@ def test_calls_that_passes_made_audit_clean(made: Made) -> None:
     assert run().exit_code == 0
 
 
+def test_paced_calls_of_several_campaigns_audit_clean(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", world.url)
+    world.set_account(calls_per_second=20, burst=3, max_concurrent_calls=12)
+    for name in ("one", "two"):
+        campaign = world.add_campaign(name, max_concurrent_calls=8, retry=RetryPolicy(max_attempts=2))
+        world.add_contacts(campaign, map(number, range(10)))
+    provider = RecordingProvider()
+    for _ in range(3):
+        world.run_pass(provider)
+        for row in world.attempts():
+            if row["ended_at"] is None:
+                hear_conversation(world, row["call_id"])
+    report = json.loads(run("--json").stdout)
+    assert report["calls"] >= 12
+    assert report["found"] == []
+
+
 def test_calls_beside_the_law_that_are_within_it_audit_clean(made: Made) -> None:
     for hours in (3, 4):
         made.copy("second", hours * HOUR, outcome="no_answer", answered_at=None)
     made.copy("second", 25 * HOUR, outcome="no_answer", answered_at=None)
-    made.copy("third", 11 * DAY, outcome="refused")
     sent_at, minute = made["second"]["sent_at"], timedelta(minutes=1)
     made.exclude("second", since=sent_at - 2 * minute, removed_at=sent_at - minute)
     made.exclude("second", since=sent_at - 2 * minute, expires_at=sent_at - minute)
     made.exclude("first", since=sent_at + HOUR)
     made.exclude("third", scope="campaign", campaign_id=made.campaign_elsewhere)
+    assert made.find() == ({}, 0)
+
+
+def test_a_call_on_the_day_after_a_cool_off_audits_clean(made: Made) -> None:
+    made.copy("second", 11 * DAY, outcome="refused")
     assert made.find() == ({}, 0)
 
 
