@@ -68,8 +68,7 @@ def _say(report: Report) -> None:
     print_table(["check", "judged", "violations", "cannot be judged", "asks whether"], rows, empty="")
     say("")
     tests = f", {report.tests} of them tests" if report.tests else ""
-    found = f"{report.violations} violations" if report.violations else "no violation"
-    say(f"{report.calls} calls were made{tests}: {found}.")
+    say(f"{report.calls} calls were made{tests}. Violations: {report.violations}.")
     _list([one for one in report.broken if one.is_violation], report.violations, "Violations")
     _list([one for one in report.broken if not one.is_violation], report.unjudged, "Cannot be judged")
 

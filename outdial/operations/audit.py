@@ -166,7 +166,7 @@ def audit(begin: Begin, asked: Asked, progress: Progress = lambda _done, _all: N
         done += len(page)
         progress(done, all_calls)
     run.judge_lines()
-    run.judge_account()
+    run.judge_unknown_calls()
     run.report.broken.sort(key=lambda one: list(Check).index(one.check))
     return run.report
 
@@ -251,15 +251,8 @@ class _Run:
         fast = {one: [finding] for each in starts.values() for one, finding in each.too_fast()}
         self._note_all(Check.RATE, sum(each.judged for each in starts.values()), fast)
 
-    def judge_account(self) -> None:
-        """The provider's ids, each of one attempt, and what it told of calls that we do not know."""
-        with self.begin() as connection:
-            shared = stored.with_shared_id(connection, self.extent)
-        told = {
-            attempt_id: [Finding(says=f"has the provider's id {provider_call_id}, as another call has")]
-            for attempt_id, provider_call_id in shared
-        }
-        self._note_all(Check.ACCOUNT, self.report.calls, told)
+    def judge_unknown_calls(self) -> None:
+        """What the provider told of calls that we do not know."""
         # Whose calls these are nobody knows, so no campaign is asked for them.
         if self.extent.campaign_id is None:
             for call_id, finding in self._unknown_calls().items():
@@ -286,6 +279,7 @@ class _Run:
         self._note(Check.NUMBER, call, judge_number(call, to_number))
         self._note(Check.INTERVAL, call, judge_interval(call, to_contact, policies))
         self._note(Check.ATTEMPTS, call, judge_attempts(call, to_contact, policies))
+        self._note(Check.ACCOUNT, call, _judge_ids(attempt, around))
 
     def _around(self, made: Sequence[Call]) -> _Around:
         """What stands around these calls."""
@@ -300,7 +294,10 @@ class _Run:
             contact_ids = {call.attempt.contact_id for call in made}
             to_contact = stored.calls_of(connection, contact_ids, self.extent.until)
             exclusions = stored.exclusions_of(connection, numbers, persons)
-        around = _Around()
+            ids = [call.attempt.id for call in made]
+            shared_ids = stored.with_shared_id(connection, ids)
+            several_calls = stored.with_several_calls(connection, ids)
+        around = _Around(shared_ids=shared_ids, several_calls=several_calls)
         for one in to_number:
             around.to_number[one.phone_number].append(one)
         for one in to_contact:
@@ -398,6 +395,20 @@ class _Around:
     to_contact: defaultdict[ContactId, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     by_number: defaultdict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
     by_person: defaultdict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
+    shared_ids: Mapping[AttemptId, str] = field(default_factory=dict)
+    several_calls: Mapping[AttemptId, int] = field(default_factory=dict)
+
+
+def _judge_ids(attempt: Attempt, around: _Around) -> Findings:
+    """Whether it is one call at the provider, and no other attempt is that call."""
+    findings: list[Finding] = []
+    if attempt.id in around.shared_ids:
+        shared = around.shared_ids[attempt.id]
+        findings.append(Finding(says=f"has the provider's id {shared}, as another call has"))
+    if attempt.id in around.several_calls:
+        calls = around.several_calls[attempt.id]
+        findings.append(Finding(says=f"is {calls} calls at the provider, by the ids in its events"))
+    return findings
 
 
 def _before(attempt: Attempt, others: Iterable[Attempt]) -> list[Attempt]:

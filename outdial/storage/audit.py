@@ -233,28 +233,30 @@ def whose(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[Attempt
     }
 
 
-def with_shared_id(connection: sa.Connection, extent: Extent) -> list[tuple[AttemptId, str]]:
-    """Attempts whose id of the provider another attempt of the account has too, with that id."""
-    shared = (
-        sa.select(attempts.c.account_id, attempts.c.provider_call_id)
-        .where(attempts.c.provider_call_id.is_not(None))
-        .group_by(attempts.c.account_id, attempts.c.provider_call_id)
-        .having(sa.func.count() > 1)
-        .subquery()
+def with_shared_id(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AttemptId, str]:
+    """Those of the attempts whose id of the provider another attempt of the account has too, with that id."""
+    other = attempts.alias("other")
+    query = sa.select(attempts.c.id, attempts.c.provider_call_id).where(
+        attempts.c.id.in_(tuple(ids)),
+        sa.exists().where(
+            other.c.account_id == attempts.c.account_id,
+            other.c.provider_call_id == attempts.c.provider_call_id,
+            other.c.id != attempts.c.id,
+        ),
     )
+    return {AttemptId(row.id): row.provider_call_id for row in connection.execute(query)}
+
+
+def with_several_calls(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AttemptId, int]:
+    """Those of the attempts for which the provider told of more than one call, and of how many."""
+    calls = sa.func.count(call_events.c.provider_call_id.distinct())
     query = (
-        sa.select(attempts.c.id, attempts.c.provider_call_id)
-        .join(
-            shared,
-            sa.and_(
-                shared.c.account_id == attempts.c.account_id,
-                shared.c.provider_call_id == attempts.c.provider_call_id,
-            ),
-        )
-        .where(_in(extent))
-        .order_by(attempts.c.id)
+        sa.select(call_events.c.attempt_id, calls.label("calls"))
+        .where(call_events.c.attempt_id.in_(tuple(ids)))
+        .group_by(call_events.c.attempt_id)
+        .having(calls > 1)
     )
-    return [(AttemptId(row.id), row.provider_call_id) for row in connection.execute(query)]
+    return {AttemptId(row.attempt_id): row.calls for row in connection.execute(query)}
 
 
 def unknown_calls_after(

@@ -24,7 +24,6 @@ from outdial.domain.retries import RetryPolicy
 from outdial.domain.windows import CallingWindow
 from outdial.domain.zones import CallingZone, ZoneSource
 from outdial.storage import calling_zones
-from outdial.storage.database import database_now
 from outdial.storage.tables import (
     call_attempts,
     call_events,
@@ -296,13 +295,15 @@ def one_more(made: Made) -> None:
     made.copy("again", HOUR - length - timedelta(seconds=1), contact_id=row["contact_id"])
 
 
-def unknown_call(made: Made) -> None:
-    at = made.world.database.run(database_now)
+def told(made: Made, provider_call_id: str, attempt_id: int | None = None) -> None:
+    """One more event, of a call that the provider calls so."""
+    at = made["first"]["claimed_at"] - HOUR
     made.write(
         sa.insert(call_events).values(
             account_id=made.world.account_id,
             event_id="e-1",
-            provider_call_id="P-unknown",
+            attempt_id=attempt_id,
+            provider_call_id=provider_call_id,
             kind="answered",
             event_at=at,
             received_at=at,
@@ -310,6 +311,12 @@ def unknown_call(made: Made) -> None:
             normalized={},
         )
     )
+
+
+def called_twice(made: Made) -> None:
+    told(made, "P-other", made["second"]["id"])
+    events = sa.update(call_events).where(call_events.c.event_id != "e-1")
+    made.write(events.values(provider_call_id=made["second"]["provider_call_id"]))
 
 
 def left_open(made: Made, **values: Any) -> None:
@@ -436,7 +443,8 @@ INJECTIONS: dict[str, tuple[str, str, Injection]] = {
         "again",
         lambda made: made.change("first", outcome="completed"),
     ),
-    "an unknown call": ("account", "P-unknown", unknown_call),
+    "an unknown call": ("account", "P-unknown", lambda made: told(made, "P-unknown")),
+    "two calls for one attempt": ("account", "second", called_twice),
     "a line that nobody freed": (
         "end",
         "second",
@@ -566,7 +574,7 @@ def test_a_person_reads_what_was_broken_in_local_time_and_no_number(made: Made) 
     assert f"{local:%Y-%m-%d %H:%M:%S} in Europe/Rome" in line
     assert f"contact {made['second']['contact_id']} of survey" in line
     assert number(2) not in done.stdout
-    assert "4 calls were made: 1 violations." in done.stdout
+    assert "4 calls were made. Violations: 1." in done.stdout
 
 
 def test_what_is_asked_wrongly_is_said(made: Made) -> None:
