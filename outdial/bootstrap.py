@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
@@ -12,8 +13,10 @@ from fastapi import FastAPI
 from outdial.api.app import create_app
 from outdial.clock import Clock
 from outdial.domain.account import Account
+from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import SettingsError
 from outdial.domain.fences import Fence
+from outdial.domain.ids import AccountId
 from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.engine.worker import Worker
 from outdial.settings import Settings, own_rules_file, resolve_secret
@@ -35,6 +38,7 @@ class Adapter:
 
     make: Callable[[Account, Settings], WholeAdapter]
     kind: AdapterKind
+    capabilities_of: Callable[[Mapping[str, Any]], Capabilities]
 
 
 def _http(account: Account, _: Settings) -> WholeAdapter:
@@ -86,9 +90,21 @@ def _twilio(account: Account, settings: Settings) -> WholeAdapter:
 
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {
-    "http": Adapter(make=_http, kind=http.KIND),
-    "twilio": Adapter(make=_twilio, kind=twilio.KIND),
+    "http": Adapter(make=_http, kind=http.KIND, capabilities_of=http.capabilities_of),
+    "twilio": Adapter(make=_twilio, kind=twilio.KIND, capabilities_of=twilio.capabilities_of),
 }
+
+
+def queue_limits(database: Database) -> dict[AccountId, timedelta]:
+    """How long each account's provider may keep a call before it rings. Needs no secrets."""
+    found = database.run(accounts.all_accounts)
+    return {
+        account.id: timedelta(
+            seconds=ADAPTERS[account.adapter].capabilities_of(account.options).queue_limit_seconds
+        )
+        for account in found
+        if account.adapter in ADAPTERS
+    }
 
 
 def voice_url(settings: Settings, account: Account) -> str | None:

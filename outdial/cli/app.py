@@ -10,6 +10,7 @@ import typer
 
 from outdial import __version__
 from outdial.cli import account, calls, campaign, contacts, db, exclusions, numbers, results, rules
+from outdial.cli.audit import audit
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
 from outdial.cli.init import init
@@ -53,6 +54,7 @@ app.add_typer(results.app, name="results")
 app.add_typer(rules.app, name="rules")
 app.add_typer(exclusions.app, name="exclusions")
 app.add_typer(exclusions.app, name="dnc", help="The same as `outdial exclusions`.")
+app.command(epilog="Example: outdial audit --since 7d")(audit)
 app.command()(demo)
 app.command()(init)
 app.command()(doctor)

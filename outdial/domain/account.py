@@ -35,3 +35,16 @@ class Account:
     stopped_at: datetime | None = None
     stopped_by: str | None = None
     stopped_reason: str | None = None
+
+
+def limits_facts(account: Account, campaign_calls: int | None) -> dict[str, Any]:
+    """The limits under which a call is claimed, as its permit keeps them: an audit holds it to these, and no later ones."""
+    cps = account.rate.calls_per_second
+    return {
+        "limits": {
+            "account_calls": account.max_concurrent_calls,
+            "account_calls_per_second": None if cps is None else float(cps),
+            "account_burst": account.rate.burst,
+            "campaign_calls": campaign_calls,
+        }
+    }

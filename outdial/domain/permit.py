@@ -103,6 +103,7 @@ class Permit:
             "calling_zone": list(self.zone.time_zones),
             "zone_source": str(self.zone.source),
             "country": self.zone.country,
+            "subdivision": self.zone.subdivision,
             "local_time": {name: at.astimezone(zone(name)).isoformat() for name in self.zone.time_zones},
             "hours": {
                 name: self.hours.shown(at.astimezone(zone(name)).date()) for name in self.zone.time_zones

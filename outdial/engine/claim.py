@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from outdial.clock import Clock
-from outdial.domain.account import Account
+from outdial.domain.account import Account, limits_facts
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
@@ -391,6 +391,7 @@ class _Transaction:
         dial_at = max(dial_at, self.moment.at)
         ends = (dial_at + NOT_AFTER, permit.until, contact.call_before)
         numbers = self.numbers[contact.campaign_id]
+        definition = self.definitions[contact.campaign_id]
         return NewAttempt(
             contact_id=contact.id,
             campaign_id=contact.campaign_id,
@@ -402,19 +403,8 @@ class _Transaction:
             call_id=self.settings.new_call_id(),
             dial_at=dial_at,
             not_after=min(end for end in ends if end is not None),
-            permit=self.facts[contact.id] | self._limits(contact.campaign_id),
+            permit=self.facts[contact.id] | limits_facts(self.account, definition.max_concurrent_calls),
         )
-
-    def _limits(self, campaign_id: CampaignId) -> dict[str, Any]:
-        cps = self.account.rate.calls_per_second
-        return {
-            "limits": {
-                "account_calls": self.account.max_concurrent_calls,
-                "account_calls_per_second": None if cps is None else float(cps),
-                "account_burst": self.account.rate.burst,
-                "campaign_calls": self.definitions[campaign_id].max_concurrent_calls,
-            }
-        }
 
     def close(self, found: Claimed) -> Claimed:
         """Write the cursor and the hints, and say what was done."""

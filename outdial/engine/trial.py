@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from outdial.clock import Clock
 from outdial.domain.accepted_rules import RulesInForce
-from outdial.domain.account import Account
+from outdial.domain.account import Account, limits_facts
 from outdial.domain.campaign import CampaignDefinition, CampaignStatus
 from outdial.domain.contact import Stage
 from outdial.domain.errors import NotFound, UserError
@@ -287,7 +287,11 @@ def _claim(
         call_id=call_id,
         dial_at=dial_at,
         not_after=dial_at + NOT_AFTER if until is None else min(dial_at + NOT_AFTER, until),
-        permit={**trial.permit, "is_test": True},
+        permit={
+            **trial.permit,
+            **limits_facts(account, trial.definition.max_concurrent_calls),
+            "is_test": True,
+        },
     )
     inserted = attempts.insert(connection, [new], claim_id=call_id, worker_id=worker_id, at=moment.at)
     if not inserted:

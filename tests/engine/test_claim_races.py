@@ -207,7 +207,7 @@ class Bucketful:
         self.world.add_contacts(self.campaign, [number(2)])
 
     def read(self, connection: sa.Connection) -> Sequence[buckets.Bucket]:
-        return buckets.waiting(connection, [self.campaign])
+        return buckets.waiting(connection, {self.campaign: "facts"}, datetime.now(UTC), 10).to_ask
 
 
 @pytest.fixture

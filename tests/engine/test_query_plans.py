@@ -157,7 +157,8 @@ def take_due(connection: sa.Connection) -> None:
 
 
 def refresh_hints(connection: sa.Connection) -> None:
-    buckets.refresh(connection, buckets.waiting(connection, [CAMPAIGN])[:10])
+    waiting = buckets.waiting(connection, {CAMPAIGN: "facts"}, datetime.now(UTC), 10)
+    buckets.refresh(connection, waiting.to_ask[:10])
 
 
 def count_open(connection: sa.Connection) -> None:

@@ -427,7 +427,7 @@ def test_every_command_is_there() -> None:
         "rules": ("list", "show", "check"),
     }
     expected = {(group, name) for group, names in groups.items() for name in names}
-    expected |= {("demo",), ("init",), ("run",), ("serve",), ("stop",), ("resume",)}
+    expected |= {("audit",), ("demo",), ("init",), ("run",), ("serve",), ("stop",), ("resume",)}
     assert expected <= set(COMMANDS)
 
 

@@ -1,0 +1,449 @@
+"""The audit: were the calls that were made lawful, and within all limits? Judged from what is stored, after the fact.
+
+It reads with statements of its own and judges with functions of its own (`domain/audit`), none of which a claim uses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from outdial.domain.audit import (
+    Attempt,
+    Call,
+    Check,
+    Finding,
+    Findings,
+    judge_end,
+    judge_window,
+    judge_zone,
+)
+from outdial.domain.audit_history import (
+    Exclusion,
+    judge_attempts,
+    judge_caps,
+    judge_exclusions,
+    judge_interval,
+    judge_number,
+    memory_of,
+    policies_of,
+)
+from outdial.domain.audit_lines import UNKNOWN, UNLIMITED, OpenCalls, Starts
+from outdial.domain.campaign import CampaignDefinition
+from outdial.domain.errors import NotFound, UserError
+from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
+from outdial.domain.rules import Rule, RuleBook, UnknownRule
+from outdial.files.file_values import SECONDS_PER_UNIT
+from outdial.operations.stops import SETTLE_SECONDS
+from outdial.storage import accounts, audit as stored, campaigns
+from outdial.storage.audit import Extent, Sent
+from outdial.storage.database import database_now
+
+Begin = Callable[[], AbstractContextManager[sa.Connection]]
+"""Opens a transaction."""
+
+PAGE: Final = 1000
+# More findings than that are counted and not kept.
+MOST_KEPT: Final = 10_000
+SETTLE: Final = timedelta(seconds=SETTLE_SECONDS)
+ONE_SECOND: Final = timedelta(seconds=1)
+AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """`since` None: from the first call on; `campaign` None: of all. `queue_limits`: how long each account's provider
+    may keep a call before it rings.
+    """
+
+    book: RuleBook
+    campaign: str | None = None
+    since: datetime | None = None
+    queue_limits: Mapping[AccountId, timedelta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A call that broke something, or of which that cannot be said (`is_violation` False); `says` is a clause.
+
+    Of a call that no attempt is, `call_id` is what the provider called it, and there is neither contact nor campaign.
+    """
+
+    check: Check
+    call_id: str
+    says: str
+    is_violation: bool = True
+    contact_id: ContactId | None = None
+    campaign: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many calls a check asked about. What could not be judged is neither."""
+
+    judged: int = 0
+    violations: int = 0
+    unjudged: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """`calls` were made, `tests` of them for tests. `broken` holds the first ones, at most `MOST_KEPT`; `of` counts all."""
+
+    at: datetime
+    calls: int = 0
+    tests: int = 0
+    of: dict[Check, Tally] = field(default_factory=lambda: {check: Tally() for check in Check})
+    broken: list[Broken] = field(default_factory=list)
+
+    @property
+    def violations(self) -> int:
+        return sum(tally.violations for tally in self.of.values())
+
+    @property
+    def unjudged(self) -> int:
+        return sum(tally.unjudged for tally in self.of.values())
+
+    def note(
+        self,
+        check: Check,
+        findings: Findings | None,
+        call_id: str,
+        contact_id: ContactId | None = None,
+        campaign: str | None = None,
+    ) -> None:
+        """Count one call, once, whatever the check found of it."""
+        if findings is None:
+            return
+        # What could not be judged of a call does not matter where something else is broken.
+        worst = [one for one in findings if one.is_violation] or list(findings)
+        if not worst:
+            self.of[check].judged += 1
+            return
+        is_violation = worst[0].is_violation
+        if is_violation:
+            self.of[check].judged += 1
+            self.of[check].violations += 1
+        else:
+            self.of[check].unjudged += 1
+        if len(self.broken) < MOST_KEPT:
+            self.broken.append(
+                Broken(
+                    check=check,
+                    call_id=call_id,
+                    says="; ".join(dict.fromkeys(one.says for one in worst)),
+                    is_violation=is_violation,
+                    contact_id=contact_id,
+                    campaign=campaign,
+                )
+            )
+
+
+Progress = Callable[[int, int], None]
+"""Called with how many calls were read, and how many there are."""
+
+
+def audit(begin: Begin, asked: Asked, progress: Progress = lambda _done, _all: None) -> Report:
+    """Judge every call. Raises `NotFound` for an unknown campaign."""
+    with begin() as connection:
+        extent = Extent(
+            until=database_now(connection),
+            since=asked.since,
+            campaign_id=_campaign_id(connection, asked.campaign),
+        )
+        all_calls = stored.count(connection, extent)
+    run = _Run(begin=begin, asked=asked, extent=extent, report=Report(at=extent.until))
+    done = 0
+    for page in run.pages():
+        run.judge(page)
+        done += len(page)
+        progress(done, all_calls)
+    run.judge_lines()
+    run.judge_unknown_calls()
+    run.report.broken.sort(key=lambda one: list(Check).index(one.check))
+    return run.report
+
+
+def since_instant(text: str, at: datetime) -> datetime:
+    """`"2h"` or `"7d"` before `at`, or an instant with its offset; aware UTC. Raises `UserError`."""
+    ago = AGO.fullmatch(text.strip())
+    try:
+        if ago is None:
+            found = datetime.fromisoformat(text.strip())
+        else:
+            found = at - timedelta(seconds=int(ago[1]) * SECONDS_PER_UNIT[ago[2]])
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise UserError(
+            f"--since is {text!r}: write how long ago, such as 2h or 7d, or an instant with its offset, such as "
+            "2026-11-23T18:00:00Z."
+        )
+    return found.astimezone(UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    begin: Begin
+    asked: Asked
+    extent: Extent
+    report: Report
+    _said: dict[tuple[CampaignId, int], CampaignDefinition | None] = field(default_factory=dict)
+    _rules: dict[str, Rule | None] = field(default_factory=dict)
+    _accounts: set[AccountId] = field(default_factory=set)
+
+    def pages(self) -> Iterator[Sequence[Call]]:
+        after = AttemptId(0)
+        while True:
+            with self.begin() as connection:
+                page = stored.calls_after(connection, self.extent, after, PAGE)
+            if page:
+                yield [call for _, call in page]
+                after = page[-1][0]
+            if len(page) < PAGE:
+                return
+
+    def judge(self, page: Sequence[Call]) -> None:
+        """All checks that look at a call, at its number's and its contact's others, and at exclusions."""
+        made = [call for call in page if call.attempt.is_call and self._is_asked(call.attempt.left_at)]
+        around = self._around(made)
+        for call in page:
+            self._accounts.add(call.attempt.account_id)
+            definition = self._definition(call.attempt.campaign_id, call.attempt.campaign_revision)
+            limit = self.asked.queue_limits.get(call.attempt.account_id, timedelta())
+            self._note(Check.END, call, judge_end(call, definition, limit, self.extent.until))
+        for call in made:
+            self.report.calls += 1
+            self.report.tests += call.is_test
+            self._judge_call(call, around)
+
+    def judge_lines(self) -> None:
+        """Open calls and slots, over all calls of the accounts, in the order of time."""
+        lines: dict[AccountId, OpenCalls] = {}
+        campaign_lines: dict[CampaignId, OpenCalls] = {}
+        starts: dict[AccountId, Starts] = {}
+        names = self._names()
+        for one in self._sent():
+            is_judged = self._is_asked(one.sent_at) and self.extent.campaign_id in {None, one.campaign_id}
+            whose = f"the account {names[one.account_id]}"
+            slots = starts.setdefault(one.account_id, Starts(whose))
+            slots.add(one.id, one.dial_at, _most_a_second(one.limits), is_judged=is_judged)
+            if not one.is_call:
+                continue
+            open_calls = lines.setdefault(one.account_id, OpenCalls(whose))
+            open_calls.add(one.id, one.sent_at, one.ended_at, _account_limit(one.limits), is_judged=is_judged)
+            # A test call is not held to its campaign's own limit.
+            if not one.is_test:
+                own = campaign_lines.setdefault(one.campaign_id, OpenCalls("its campaign"))
+                own.add(one.id, one.sent_at, one.ended_at, _campaign_limit(one.limits), is_judged=is_judged)
+        over: dict[AttemptId, list[Finding]] = defaultdict(list)
+        for each in (*lines.values(), *campaign_lines.values()):
+            for attempt_id, finding in each.over_limit():
+                over[attempt_id].append(finding)
+        self._note_all(Check.LIMIT, sum(each.judged for each in lines.values()), over)
+        fast = {one: [finding] for each in starts.values() for one, finding in each.too_fast()}
+        self._note_all(Check.RATE, sum(each.judged for each in starts.values()), fast)
+
+    def judge_unknown_calls(self) -> None:
+        """What the provider told of calls that we do not know."""
+        # Whose calls these are nobody knows, so no campaign is asked for them.
+        if self.extent.campaign_id is None:
+            for call_id, finding in self._unknown_calls().items():
+                self.report.note(Check.ACCOUNT, [finding], call_id)
+
+    def _judge_call(self, call: Call, around: _Around) -> None:
+        attempt = call.attempt
+        definition = self._definition(attempt.campaign_id, attempt.campaign_revision)
+        to_number = _before(attempt, around.to_number[attempt.phone_number])
+        to_contact = _before(attempt, around.to_contact[attempt.contact_id])
+        policies = None
+        if to_contact:
+            between = range(to_contact[-1].campaign_revision, attempt.campaign_revision + 1)
+            policies = policies_of([self._definition(attempt.campaign_id, one) for one in between])
+        exclusions = list(around.by_number.get(attempt.phone_number, ()))
+        if call.person_key is not None:
+            # An entry may be of both.
+            of_person = around.by_person.get(call.person_key, ())
+            exclusions += [one for one in of_person if one not in exclusions]
+        self._note(Check.WINDOW, call, judge_window(call, definition, self._rule))
+        self._note(Check.ZONE, call, judge_zone(call, definition))
+        self._note(Check.CAP, call, judge_caps(call, to_number, self._rule))
+        self._note(Check.EXCLUSION, call, judge_exclusions(call, exclusions, SETTLE))
+        self._note(Check.NUMBER, call, judge_number(call, to_number))
+        self._note(Check.INTERVAL, call, judge_interval(call, to_contact, policies))
+        self._note(Check.ATTEMPTS, call, judge_attempts(call, to_contact, policies))
+        self._note(Check.ACCOUNT, call, _judge_ids(attempt, around))
+
+    def _around(self, made: Sequence[Call]) -> _Around:
+        """What stands around these calls."""
+        if not made:
+            return _Around()
+        numbers = {call.attempt.phone_number for call in made}
+        persons = {call.person_key for call in made if call.person_key is not None}
+        rules = [rule for call in made for name in call.rule_names if (rule := self._rule(name)) is not None]
+        since = min(call.attempt.left_at for call in made) - memory_of(rules)
+        with self.begin() as connection:
+            to_number = stored.calls_to(connection, numbers, since, self.extent.until)
+            contact_ids = {call.attempt.contact_id for call in made}
+            to_contact = stored.calls_of(connection, contact_ids, self.extent.until)
+            exclusions = stored.exclusions_of(connection, numbers, persons)
+            ids = [call.attempt.id for call in made]
+            shared_ids = stored.with_shared_id(connection, ids)
+            several_calls = stored.with_several_calls(connection, ids)
+        around = _Around(shared_ids=shared_ids, several_calls=several_calls)
+        for one in to_number:
+            around.to_number[one.phone_number].append(one)
+        for one in to_contact:
+            around.to_contact[one.contact_id].append(one)
+        for entry in exclusions:
+            if entry.phone_number is not None:
+                around.by_number[entry.phone_number].append(entry)
+            if entry.person_key is not None:
+                around.by_person[entry.person_key].append(entry)
+        return around
+
+    def _sent(self) -> Iterator[Sent]:
+        after = AttemptId(0)
+        open_since = None if self.extent.since is None else self.extent.since - ONE_SECOND
+        while self._accounts:
+            with self.begin() as connection:
+                page = stored.sent_after(
+                    connection, self.extent.until, open_since, self._accounts, after, PAGE
+                )
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].id
+
+    def _unknown_calls(self) -> dict[str, Finding]:
+        """By what the provider calls them."""
+        found: dict[str, Finding] = {}
+        names = self._names()
+        after = 0
+        while True:
+            with self.begin() as connection:
+                page = stored.unknown_calls_after(connection, self.extent, after, PAGE)
+            for one in page:
+                called = one.provider_call_id or one.call_id or "without an id"
+                says = (
+                    f"is no call of ours: the account {names[one.account_id]} told of it first at "
+                    f"{one.received_at:%Y-%m-%d %H:%M:%S} UTC ({one.kind})"
+                )
+                found.setdefault(called, Finding(says=says))
+            if len(page) < PAGE:
+                return found
+            after = page[-1].id
+
+    def _names(self) -> dict[AccountId, str]:
+        with self.begin() as connection:
+            return {account.id: account.name for account in accounts.all_accounts(connection)}
+
+    def _is_asked(self, left_at: datetime) -> bool:
+        return self.extent.since is None or left_at >= self.extent.since
+
+    def _rule(self, name: str) -> Rule | None:
+        if name not in self._rules:
+            try:
+                self._rules[name] = self.asked.book.find(name)
+            except UnknownRule:
+                self._rules[name] = None
+        return self._rules[name]
+
+    def _definition(self, campaign_id: CampaignId, revision: int) -> CampaignDefinition | None:
+        """What the campaign said in that revision."""
+        key = (campaign_id, revision)
+        if key not in self._said:
+            with self.begin() as connection:
+                found = campaigns.definition_at(connection, campaign_id, revision, account="")
+                if found is None:
+                    now = campaigns.load(connection, [campaign_id])[campaign_id]
+                    found = now.definition if now.revision == revision else None
+            self._said[key] = found
+        return self._said[key]
+
+    def _note(self, check: Check, call: Call, findings: Findings | None) -> None:
+        self.report.note(check, findings, call.attempt.call_id, call.attempt.contact_id, call.campaign)
+
+    def _note_all(self, check: Check, judged: int, found: Mapping[AttemptId, Findings]) -> None:
+        """Of so many calls, these were found wanting."""
+        self.report.of[check].judged += judged - len(found)
+        named: dict[AttemptId, stored.Whose] = {}
+        kept = list(found)[: MOST_KEPT - len(self.report.broken)]
+        for page in _in_pages(kept):
+            with self.begin() as connection:
+                named |= stored.whose(connection, page)
+        for attempt_id, findings in found.items():
+            whose = named.get(attempt_id)
+            if whose is None:
+                self.report.note(check, findings, str(attempt_id))
+            else:
+                self.report.note(check, findings, whose.call_id, whose.contact_id, whose.campaign)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Around:
+    """Calls and exclusions of the numbers, contacts and persons of one page, in the order of time."""
+
+    to_number: defaultdict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    to_contact: defaultdict[ContactId, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    by_number: defaultdict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
+    by_person: defaultdict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
+    shared_ids: Mapping[AttemptId, str] = field(default_factory=dict)
+    several_calls: Mapping[AttemptId, int] = field(default_factory=dict)
+
+
+def _judge_ids(attempt: Attempt, around: _Around) -> Findings:
+    """Whether it is one call at the provider, and no other attempt is that call."""
+    findings: list[Finding] = []
+    if attempt.id in around.shared_ids:
+        shared = around.shared_ids[attempt.id]
+        findings.append(Finding(says=f"has the provider's id {shared}, as another call has"))
+    if attempt.id in around.several_calls:
+        calls = around.several_calls[attempt.id]
+        findings.append(Finding(says=f"is {calls} calls at the provider, by the ids in its events"))
+    return findings
+
+
+def _before(attempt: Attempt, others: Iterable[Attempt]) -> list[Attempt]:
+    """Those of the others, in the order of time, that were calls and left earlier."""
+    moment = (attempt.left_at, attempt.id)
+    return [one for one in others if one.is_call and (one.left_at, one.id) < moment]
+
+
+def _account_limit(limits: Mapping[str, Any] | None) -> float:
+    return UNKNOWN if limits is None else float(limits["account_calls"])
+
+
+def _campaign_limit(limits: Mapping[str, Any] | None) -> float:
+    if limits is None:
+        return UNKNOWN
+    limit = limits.get("campaign_calls")
+    return UNLIMITED if limit is None else float(limit)
+
+
+def _most_a_second(limits: Mapping[str, Any] | None) -> float:
+    if limits is None:
+        return UNKNOWN
+    rate = limits.get("account_calls_per_second")
+    return UNLIMITED if rate is None else float(rate) + float(limits.get("account_burst", 1))
+
+
+def _in_pages(ids: Sequence[AttemptId]) -> Iterator[Sequence[AttemptId]]:
+    for begin in range(0, len(ids), PAGE):
+        yield ids[begin : begin + PAGE]
+
+
+def _campaign_id(connection: sa.Connection, name: str | None) -> CampaignId | None:
+    if name is None:
+        return None
+    found = campaigns.by_name(connection, name)
+    if found is None:
+        raise NotFound("campaign", name, "`outdial campaign list` shows all there are.")
+    return found.id
