@@ -18,7 +18,11 @@ PAGE: Final = ROOT / "docs" / "own-list.md"
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED: Final = re.compile(r"^`([\w.]+)`[^\n]*:\n\n\Z", re.MULTILINE)
 # The test may run at any time of the day.
-HOURS: Final = {'start = "09:00"': 'start = "00:00"', 'end = "20:00"': 'end = "24:00"'}
+HOURS: Final = {
+    'rule = "auto"': 'rule = "none"',
+    'start = "09:00"': 'start = "00:00"',
+    'end = "20:00"': 'end = "24:00"',
+}
 END: Final = "----- end of what {} said"
 
 
