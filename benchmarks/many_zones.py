@@ -1,7 +1,8 @@
-"""What many places cost: a claim over ten thousand contacts in 400 time zones and 20 campaigns, each with a calling rule
-that counts calls, against one over as many contacts in one zone.
+"""What many places cost: a pass (claim, dial, record) over ten thousand contacts in 400 time zones and 20 campaigns, each
+with a calling rule that counts calls, against one over as many contacts in one zone; and the claim alone.
 
-Interleaved rounds on one Postgres; a round claims a batch, and then takes it back so that the next finds the same.
+Interleaved rounds on one Postgres, the provider answering at once; a round takes back what it has done, so that the next
+finds the same.
 """
 
 from __future__ import annotations
@@ -9,55 +10,78 @@ from __future__ import annotations
 import statistics
 import time
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import sessionmaker
 
 from benchmarks.pass_cost import BATCH, postgres, put_back
 from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignDefinition, Purpose
 from outdial.domain.contact import Stage
-from outdial.domain.rules import Basis, Cap, Confidence, HolidayPolicy, HolidayScope, Rule, RuleBook
-from outdial.domain.windows import WeeklyWindow
+from outdial.domain.ids import ProviderCallId
 from outdial.domain.zones import CallingZone, ZoneSource, all_zone_names
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import ClaimSettings, claim
 from outdial.engine.definitions import Definitions
+from outdial.engine.scheduler import SchedulerService, SchedulerSettings
+from outdial.files.rule_books import KeptRuleBook
 from outdial.storage import accounts, buckets, calling_zones, campaigns, workers
 from outdial.storage.database import Database, create_engine, database_now
+from outdial.telephony.protocol import OutboundCallRequest, OutboundCallResponse
 
 CAMPAIGNS = 20
 CONTACTS = 10_000
 ZONES = 400
 
 
-def rule(index: int) -> Rule:
-    """Open nearly all day, so that a run at any hour finds most zones open, each with its own edges."""
-    return Rule(
-        id=f"rule-{index}",
-        version=1,
-        purposes=frozenset(Purpose),
-        windows=(WeeklyWindow(days=frozenset(range(7)), start_minute=30, end_minute=23 * 60 + 30 + index),),
-        holidays=HolidayPolicy.AS_SUNDAY,
-        holidays_of=HolidayScope.COUNTRY,
-        caps=(Cap(max_calls=3, hours=24), Cap(max_calls=7, days=7)),
-        source="benchmark",
-        as_of="now",
-        confidence=Confidence.HIGH,
-        basis=Basis.OWN,
-    )
+# Open nearly all day, so that a run at any hour finds most zones open, each campaign with its own edges.
+RULES = "format = 1\n" + "".join(
+    f"""
+[[rule]]
+id = "rule-{index}"
+version = 1
+purposes = ["survey"]
+windows = [{{ days = ["mon-sun"], start = "00:30", end = "23:{30 + index}" }}]
+holidays = "as_sunday"
+holidays_of = "country"
+caps = [
+  {{ max_calls = 3, hours = 24, counts = "attempts" }},
+  {{ max_calls = 7, days = 7, counts = "attempts" }},
+]
+source = "benchmark"
+as_of = "2026-01-01"
+confidence = "high"
+"""
+    for index in range(CAMPAIGNS)
+)
+
+
+class Instant:
+    """A provider that accepts every call at once."""
+
+    def start_outbound_call(self, request: OutboundCallRequest) -> OutboundCallResponse:
+        return OutboundCallResponse(provider_call_id=ProviderCallId(f"P-{request.call_id}"), status="queued")
 
 
 class Spread:
     """One account, 20 campaigns, and contacts that are spread over so many zones."""
 
-    def __init__(self, database: Database, name: str, zones: int) -> None:
+    def __init__(self, database: Database, name: str, zones: int, rules: Path) -> None:
         self._database = database
         self._clock = SystemClock()
-        book = RuleBook(tuple(rule(index) for index in range(CAMPAIGNS)))
-        self._known = Definitions(rule_books=lambda: book)
+        self._known = Definitions(rule_books=KeptRuleBook(rules))
         self._settings = ClaimSettings(
             batch_size=BATCH, scheduler_time_zone="UTC", new_call_id=call_id_factory(self._clock)
+        )
+        self._service = SchedulerService(
+            sessionmaker(database.engine),
+            Instant(),
+            SchedulerSettings(
+                callback_url="http://127.0.0.1:1/", batch_size=BATCH, account=name, own_rules=rules
+            ),
         )
         places = [
             CallingZone(time_zones=(zone,), country="IT", source=ZoneSource.CONTACT)
@@ -103,6 +127,16 @@ class Spread:
                     connection, [(campaign_id, zone_id, 0, Stage.FIRST, due_at) for zone_id in zone_ids]
                 )
 
+    def pass_seconds(self) -> float:
+        """One pass over a batch; then everything is put back, outside the measure."""
+        started = time.perf_counter()
+        done = self._service.run()
+        seconds = time.perf_counter() - started
+        if len(done.scheduled) != BATCH:
+            raise RuntimeError(f"a pass made {len(done.scheduled)} calls instead of {BATCH}")
+        self._database.run(put_back, [call.contact_id for call in done.scheduled])
+        return seconds
+
     def claim_seconds(self) -> float:
         """One claim of a batch, committed; then everything is put back, outside the measure."""
         started = time.perf_counter()
@@ -125,21 +159,32 @@ class Spread:
 
 def measure(*, rounds: int = 30, database_url: str | None = None) -> dict[str, Any]:
     """The median claim over one zone and over many, in milliseconds, and their ratio."""
-    with postgres(database_url) as url:
+    with postgres(database_url) as url, TemporaryDirectory() as folder:
         engine = create_engine(url)
         database = Database(engine, SystemClock())
-        one, many = Spread(database, "one", 1), Spread(database, "many", ZONES)
+        rules = Path(folder) / "rules.toml"
+        rules.write_text(RULES, "utf-8")
+        one, many = Spread(database, "one", 1, rules), Spread(database, "many", ZONES, rules)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
         for spread in (one, many) * 3:
+            spread.pass_seconds()
             spread.claim_seconds()
-        pairs = [(one.claim_seconds(), many.claim_seconds()) for _ in range(rounds)]
+        passes = [(one.pass_seconds(), many.pass_seconds()) for _ in range(rounds)]
+        claims = [(one.claim_seconds(), many.claim_seconds()) for _ in range(rounds)]
         engine.dispose()
     return {
-        "measure": f"a claim of {BATCH} from {CONTACTS:,} contacts of {CAMPAIGNS} campaigns with rules: "
+        "measure": f"{BATCH} calls from {CONTACTS:,} contacts of {CAMPAIGNS} campaigns with rules: "
         f"in {ZONES} zones, against one",
-        "one_ms": round(statistics.median(pair[0] for pair in pairs) * 1000, 2),
-        "many_ms": round(statistics.median(pair[1] for pair in pairs) * 1000, 2),
-        "ratio": round(statistics.median(many_s / one_s for one_s, many_s in pairs), 2),
+        **_compared("pass", passes),
+        **_compared("claim", claims),
         "rounds": rounds,
+    }
+
+
+def _compared(name: str, pairs: list[tuple[float, float]]) -> dict[str, float]:
+    return {
+        f"{name}_one_ms": round(statistics.median(pair[0] for pair in pairs) * 1000, 2),
+        f"{name}_many_ms": round(statistics.median(pair[1] for pair in pairs) * 1000, 2),
+        f"{name}_ratio": round(statistics.median(many_s / one_s for one_s, many_s in pairs), 2),
     }

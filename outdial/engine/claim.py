@@ -7,7 +7,7 @@ the snapshot from before the wait and pass the limit. Nothing is sent in here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -56,7 +56,7 @@ NOT_AFTER: Final = timedelta(seconds=15)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
 # Buckets that are read beyond the contacts that are wanted: a hint may be early, and its bucket empty.
-BUCKETS_BEYOND: Final = 16
+BUCKETS_BEYOND: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ def claim(
         revisions={campaign.id: campaign.revision for campaign in work.running},
         slots=slots,
         numbers=_caller_numbers(connection, work.definitions, account),
-        is_cut=work.is_cut,
+        cut=work.cut,
     )
     transaction.fill(work.running, open_calls)
     return transaction.close(found)
@@ -182,9 +182,12 @@ def next_due(
     open_calls = attempts.count_open(connection, account_id)
     at = open_calls.at
     around = deployment.load(connection)
-    planned = _look_around(connection, account, around, at, settings, known).planned
-    instants = [planned.next_due_at, campaigns.next_start(connection, account_id)]
-    if planned.due:
+    planned = _look_around(connection, account, around, at, settings, known, lists_open=False).planned
+    is_due = bool(planned.due) or (planned.next_due_at is not None and planned.next_due_at <= at)
+    instants = [campaigns.next_start(connection, account_id)]
+    if not is_due:
+        instants.append(planned.next_due_at)
+    else:
         free = account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting
         not_here = settings.fence.why_not_here(around.name)
         refusal = account_refusal(account, around, at, free, not_here)
@@ -237,8 +240,9 @@ class _Transaction:
     numbers: Mapping[CampaignId, Sequence[str]]
     slots_used: int = 0
     queues: dict[CampaignId, list[Bucket]] = field(default_factory=dict)
+    # Whose queue holds only the first of its buckets.
+    cut: Set[CampaignId] = frozenset()
     is_more_in_queue: bool = False
-    is_cut: bool = False
     calls: list[ClaimedCall] = field(default_factory=list)
     skipped: Counter[Reason] = field(default_factory=Counter)
     held: Counter[Reason] = field(default_factory=Counter)
@@ -280,8 +284,11 @@ class _Transaction:
             if not shares:
                 return
             self._round(shares)
-            left -= {campaign_id for campaign_id in shares if not self.queues[campaign_id]}
-        self.is_more_in_queue = bool(left)
+            done = {campaign_id for campaign_id in shares if not self.queues[campaign_id]}
+            # Its buckets were read and their hints brought forward, so that the next claim reads those behind them.
+            self.is_more_in_queue |= not done.isdisjoint(self.cut)
+            left -= done
+        self.is_more_in_queue |= bool(left)
 
     def _round(self, shares: Mapping[CampaignId, int]) -> None:
         """Take, insert, move."""
@@ -419,10 +426,7 @@ class _Transaction:
             calls=tuple(self.calls),
             skipped=dict(self.skipped),
             held=dict(Counter(found.held) + self.held),
-            may_go_on=(bool(self.calls) and is_full)
-            or bool(self.skipped)
-            or self.is_more_in_queue
-            or self.is_cut,
+            may_go_on=(bool(self.calls) and is_full) or bool(self.skipped) or self.is_more_in_queue,
         )
 
 
@@ -454,7 +458,7 @@ class _Work:
     planned: Plan
     judgments: Sequence[Judgment]
     is_anybody: bool
-    is_cut: bool
+    cut: Set[CampaignId]
 
 
 def _look_around(
@@ -464,6 +468,8 @@ def _look_around(
     at: datetime,
     settings: ClaimSettings,
     known: Definitions,
+    *,
+    lists_open: bool = True,
 ) -> _Work:
     """Which campaigns run, who waits in them, and which of these may be called by the hour. Reads without a lock."""
     running = campaigns.running(connection, account.id, at)
@@ -473,7 +479,7 @@ def _look_around(
     facts = asking.facts(revisions)
     # Each may fill more than its part of the batch, where others cannot: then another claim goes on.
     most = 2 * settings.batch_size // max(1, len(running)) + BUCKETS_BEYOND
-    waiting = buckets.waiting(connection, facts, at, most)
+    waiting = buckets.waiting(connection, facts, at, most if lists_open else 0)
     zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting.to_ask})
 
     def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
@@ -495,7 +501,7 @@ def _look_around(
         ),
         judgments=judgments,
         is_anybody=waiting.is_anybody,
-        is_cut=max(Counter(bucket.campaign_id for bucket in planned.due).values(), default=0) >= most,
+        cut={one for one, count in Counter(b.campaign_id for b in planned.due).items() if count >= most},
     )
 
 

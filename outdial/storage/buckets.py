@@ -50,7 +50,7 @@ class Judgment:
 
 def waiting(connection: sa.Connection, facts: Mapping[CampaignId, str], at: datetime, most: int) -> Waiting:
     """`facts`: the campaigns, each with what its zones are to be judged by now; `most`: how many of those that were found
-    open are listed for each.
+    open are listed for each. With 0 none is, and `next_due_at` is `at` where somebody is due among them.
     """
     if not facts:
         return Waiting(to_ask=(), held={}, next_due_at=None, is_anybody=False)
@@ -60,14 +60,16 @@ def waiting(connection: sa.Connection, facts: Mapping[CampaignId, str], at: date
     to_ask: list[Bucket] = []
     if not all(group.is_judged for group in groups):
         to_ask += [_bucket(row, is_judged=False) for row in connection.execute(unjudged, params)]
-    if any(group.is_judged and group.held_by is None and group.due for group in groups):
+    is_open = any(group.is_judged and group.held_by is None and group.due for group in groups)
+    if is_open and most:
         found = connection.execute(first_open, {**params, "most": most})
         to_ask += [_bucket(row, is_judged=True) for row in found]
     judged = [group for group in groups if group.is_judged]
+    instants = [group.first_at for group in judged if group.first_at is not None]
     return Waiting(
         to_ask=to_ask,
         held={group.held_by: group.due for group in judged if group.held_by is not None and group.due},
-        next_due_at=min((group.first_at for group in judged if group.first_at is not None), default=None),
+        next_due_at=at if is_open and not most else min(instants, default=None),
         is_anybody=bool(groups),
     )
 

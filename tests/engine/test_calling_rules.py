@@ -10,6 +10,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from outdial.clock import SystemClock
 from outdial.domain.attempt import Ending, EventKind
@@ -19,6 +20,7 @@ from outdial.domain.errors import RateLimited
 from outdial.domain.ids import CallId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.rules import Basis, RuleBook, UnknownRule
+from outdial.domain.zones import CallingZone, ZoneSource, all_zone_names
 from outdial.engine.claim import ClaimSettings, claim
 from outdial.engine.definitions import Definitions
 from outdial.files.rule_file import load_rule_book, parse_rules
@@ -26,6 +28,7 @@ from outdial.operations.accepted_rules import accept, pending
 from outdial.operations.campaigns import apply_campaign
 from outdial.storage import deployment, workers
 from outdial.storage.database import database_now
+from outdial.storage.tables import contacts
 from tests.support.world import RecordingProvider, World, event, number, refusing
 
 ROME = ZoneInfo("Europe/Rome")
@@ -333,3 +336,43 @@ def test_the_first_campaign_that_names_a_rule_accepts_them_as_they_are(world: Wo
 def test_a_campaign_cannot_name_a_rule_that_does_not_fit(world: World, name: str, why: str) -> None:
     with pytest.raises(UnknownRule, match=why):
         world.database.run(apply_campaign, replace(DEFINITION, calling_rule=name))
+
+
+# --- many places
+
+
+def test_one_pass_after_another_reaches_everybody_in_hundreds_of_zones(world: World, rules: Rules) -> None:
+    rules.write(rule(windows=ALL_DAY))
+    campaign = world.add_campaign(calling_rule="house", default_time_zone="Europe/Rome")
+    places = all_zone_names()[:300]
+    for index, name in enumerate(places):
+        place = CallingZone(time_zones=(name,), country="IT", source=ZoneSource.CONTACT)
+        world.add_contacts(campaign, [number(index)], zone=place)
+    provider = RecordingProvider()
+    service = world.service(provider, own_rules=rules.path, batch_size=40)
+    for _ in range(10):
+        result = service.run()
+        world.hear(*(event(EventKind.ENDED, r.call_id, ending=Ending.BUSY) for r in provider.requests))
+    assert len({request.to for request in provider.requests}) == len(places)
+    assert result.scheduled == ()
+
+
+def test_empty_buckets_at_the_head_hide_nobody(world: World, rules: Rules) -> None:
+    """Hints that are early, of more buckets than a claim lists."""
+    rules.write(rule())
+    campaign = world.add_campaign(calling_rule="house")
+    names = all_zone_names()[:120]
+    for index, name in enumerate(names):
+        place = CallingZone(time_zones=(name,), country="IT", source=ZoneSource.CONTACT)
+        [contact] = world.add_contacts(campaign, [number(index)], zone=place)
+        if index < len(names) - 1:
+            with world.database.begin() as connection:
+                later = database_now(connection) + timedelta(hours=1)
+                connection.execute(
+                    sa.update(contacts).where(contacts.c.id == contact).values(next_attempt_at=later)
+                )
+    provider = RecordingProvider()
+    service = world.service(provider, own_rules=rules.path, batch_size=5)
+    for _ in range(12):
+        service.run()
+    assert [request.to for request in provider.requests] == [number(len(names) - 1)]
