@@ -351,10 +351,10 @@ def _next(facts: _Facts, failed: Sequence[CheckDone], at: datetime) -> tuple[dat
         answer = facts.permit(instant)
         if isinstance(answer, Refusal):
             return None, answer.says
-        refusal = next(
-            (found for check in CONTACT_CHECKS if (found := check.refuses(facts.case(answer, instant)))), None
-        )
-        if refusal is None or refusal.reason in PASSING:
+        case = facts.case(answer, instant)
+        refusals = [refusal for check in CONTACT_CHECKS if (refusal := check.refuses(case)) is not None]
+        refusal = next((one for one in refusals if one.reason not in PASSING), None)
+        if refusal is None:
             return instant, held_by
         # Whom this process or account must not dial, it will not in a minute either.
         if refusal.until is None or refusal.reason in {Reason.DIAL_ONLY, Reason.DESTINATION_BLOCKED}:

@@ -76,12 +76,12 @@ class RandomWorld:
                 self.chance.choice(campaigns),
                 [number(index)],
                 zone=self.chance.choice(PLACES),
-                due_in=timedelta(minutes=self.chance.choice([-60, -1, -1, -1, 0, 90])),
+                due_in=timedelta(minutes=self.chance.choice([-60, -1, -1, -1, -1, 90])),
                 call_before=self.at + timedelta(hours=self.chance.choice([-1, 5]))
                 if self._seldom()
                 else None,
             )
-            for _ in range(self.chance.choice([0, 0, 1, 2, 3])):
+            for _ in range(self.chance.choice([0, 1, 2, 3])):
                 self._earlier_call(contact, number(index))
             if self._seldom():
                 self.world.database.run(
@@ -91,16 +91,18 @@ class RandomWorld:
                     source="test",
                     at=self.at - timedelta(days=1),
                 )
-        if self.chance.random() < 0.1:
+        if self.chance.random() < 0.05:
             self.world.database.run(accounts.stop, self.world.account_id, "ada", "testing", self.at)
 
     def _seldom(self) -> bool:
         return self.chance.random() < 0.2
 
     def _window(self) -> WeeklyWindow:
+        if self.chance.random() < 0.4:
+            return WeeklyWindow(days=frozenset(range(7)), start_minute=0, end_minute=1440)
         start = self.chance.randrange(0, 1440, 30)
-        length = self.chance.choice([30, 240, 720, 1410])
-        days = self.chance.choice([range(7), range(5), (5, 6), (self.chance.randrange(7),)])
+        length = self.chance.choice([30, 720, 1410, 1410])
+        days = self.chance.choice([range(7), range(7), range(5), (5, 6)])
         end = (start + length) % 1440
         return WeeklyWindow(days=frozenset(days), start_minute=start, end_minute=end)
 
@@ -116,7 +118,7 @@ class RandomWorld:
             windows=(self._window(), self._window()),
             holidays=self.chance.choice(list(HolidayPolicy)),
             holidays_of=HolidayScope.COUNTRY,
-            caps=caps if self.chance.random() < 0.7 else (),
+            caps=caps if self.chance.random() < 0.8 else (),
             cool_offs=(CoolOff(after=Outcome.REFUSED, days=3),) if self._seldom() else (),
             source="the house",
             as_of="now",
@@ -125,18 +127,15 @@ class RandomWorld:
         )
 
     def _campaign(self, index: int) -> Any:
-        weekly = (self._window(),) if self.chance.random() < 0.6 else ()
-        name = (
-            self.chance.choice(["rule-0", "rule-1", "rule-2", "none", "gone"])
-            if not weekly or self._seldom()
-            else None
-        )
+        weekly = (self._window(),) if self.chance.random() < 0.4 else ()
+        named = [f"rule-{index}", f"rule-{index}", "none", "gone" if self._seldom() else "rule-0"]
+        name = self.chance.choice(named) if not weekly or self._seldom() else None
         return self.world.add_campaign(
             f"campaign {index}",
             status=self.chance.choice([CampaignStatus.RUNNING] * 4 + [CampaignStatus.PAUSED]),
             window=CallingWindow(weekly=weekly),
             calling_rule=name,
-            guard_seconds=self.chance.choice([None, 0, 1800]),
+            guard_seconds=self.chance.choice([None, None, 0, 1800]),
             starts_at=self.at + timedelta(hours=self.chance.choice([-1, 3])) if self._seldom() else None,
             ends_at=self.at + timedelta(days=self.chance.choice([2, 9])) if self._seldom() else None,
             caller_numbers=("+390699999999",) if self._seldom() else (),
@@ -145,7 +144,7 @@ class RandomWorld:
 
     def _earlier_call(self, contact: ContactId, phone_number: str) -> None:
         """A call that is over, or, seldom, one that is not."""
-        at = self.at - timedelta(minutes=self.chance.randrange(1, 4000))
+        at = self.at - timedelta(minutes=self.chance.choice([90, 600, 4000]) * self.chance.random())
         is_over = self.chance.random() < 0.9
         answered = self.chance.random() < 0.3
         ended = {
