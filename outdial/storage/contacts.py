@@ -135,7 +135,7 @@ def look_at(
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, now).label("is_excluded"),
-            _is_busy().label("is_busy"),
+            is_busy().label("is_busy"),
             campaigns.c.name.label("campaign"),
             contacts.c.state,
             contacts.c.final_reason,
@@ -349,7 +349,8 @@ def is_excluded(
     )
 
 
-def _is_busy() -> sa.ColumnElement[bool]:
+def is_busy() -> sa.ColumnElement[bool]:
+    """Whether the number of the contact has an open call, or one that is not settled."""
     unsettled = sa.exists().where(
         call_attempts.c.phone_number == contacts.c.phone_number, call_attempts.c.settled_at.is_(None)
     )
@@ -394,7 +395,7 @@ def _take_query() -> tuple[Rows, Rows, sa.Select[Any]]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            _is_busy().label("is_busy"),
+            is_busy().label("is_busy"),
         )
         .where(
             *(
@@ -453,7 +454,7 @@ def _bucket_query() -> sa.Select[Any]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            _is_busy().label("is_busy"),
+            is_busy().label("is_busy"),
         )
         .where(
             *(contacts.c[name] == sa.bindparam(name) for name in names),
