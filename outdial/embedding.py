@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from outdial.bootstrap import ADAPTERS
 from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import UserError
+from outdial.engine.scheduler import SchedulerSettings
 from outdial.files.rule_file import load_rule_book
 from outdial.operations import (
     accounts,
@@ -37,12 +38,15 @@ from outdial.operations import (
     campaigns,
     contact_lists,
     exclusions,
+    preview,
     withdrawals,
 )
 from outdial.operations.accounts import AccountSet
 from outdial.operations.adding_contacts import Added
 from outdial.operations.campaigns import ApplyResult
 from outdial.operations.exclusions import Excluded, Terms
+from outdial.operations.preview import Preview
+from outdial.operations.why import Asked
 from outdial.storage.database import outdials_tables
 
 P = ParamSpec("P")
@@ -139,6 +143,21 @@ def apply_campaign(
     """
     book = None if own_rules is None else load_rule_book(own_rules)
     return campaigns.apply_campaign(connection, campaign_file.read_campaign(definition, "the campaign"), book)
+
+
+@_joining
+def preview_campaign(connection: sa.Connection, name: str, settings: SchedulerSettings) -> Preview:
+    """Who may be called now and later, what blocks the others, and whether the lines suffice, as of now.
+
+    `settings`: those of the workers, whose fence and rules hold. Seconds for a million contacts. Raises NotFound and
+    RuleFileError.
+    """
+    asked = Asked(
+        book=load_rule_book(settings.own_rules),
+        fence=settings.fence,
+        scheduler_time_zone=settings.timezone.key,
+    )
+    return preview.preview(connection, name, asked)
 
 
 @_joining
@@ -241,6 +260,7 @@ __all__: Sequence[str] = [
     "list_calls",
     "list_contacts",
     "pause_campaign",
+    "preview_campaign",
     "remove_exclusion",
     "resume_campaign",
     "set_account",

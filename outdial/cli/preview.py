@@ -89,9 +89,10 @@ def as_document(found: Preview) -> dict[str, Any]:
 def sufficiency_in_words(found: Sufficiency) -> Iterator[str]:
     if not found.once.calls and not found.at_most.calls:
         return
-    end = "when the campaign ends" if found.has_end else "then, as far as is looked ahead"
-    yield f"{_with(found)}: {_outcome(found.once, found.until, 'called once', end)}."
-    yield f"  With every attempt that they have: {_outcome(found.at_most, found.until, 'made', end)}."
+    end = "when the campaign ends" if found.has_end else "which is as far as is looked ahead"
+    yield f"With {_capacity(found)}:"
+    yield f"  {_outcome(found.once, found.until, 'called once', end)};"
+    yield f"  with every attempt that they have, {_outcome(found.at_most, found.until, 'made', end)}."
 
 
 def _counts(found: Preview, *, in_full: bool) -> Iterator[str]:
@@ -134,23 +135,21 @@ def _holding(found: Preview) -> Iterator[str]:
     yield from found.hindrances
 
 
-def _with(found: Sufficiency) -> str:
+def _capacity(found: Sufficiency) -> str:
     capacity = found.capacity
     rate = "" if capacity.calls_per_second is None else f" and {capacity.calls_per_second:.3g} calls a second"
     source = {
-        MeasuredOn.CAMPAIGN: "as this campaign's calls were",
-        MeasuredOn.ACCOUNT: "as the account's calls were",
-        MeasuredOn.ASSUMED: "which is assumed: too few calls have ended to measure it",
+        MeasuredOn.CAMPAIGN: "as its calls so far",
+        MeasuredOn.ACCOUNT: "as the account's calls so far",
+        MeasuredOn.ASSUMED: "assumed: too few have ended to measure it",
     }[found.measured_on]
-    return (
-        f"With {capacity.lines:,} lines to itself{rate}, each call {capacity.held_seconds:.0f} s ({source})"
-    )
+    return f"{capacity.lines:,} lines to itself{rate}, {capacity.held_seconds:.0f} s a call ({source})"
 
 
 def _outcome(found: Forecast, until: datetime, done: str, end: str) -> str:
     if not found.calls:
         return f"no call is left to be {done}"
-    whom = "everybody is called once" if done != "made" else f"all of at most {found.calls:,} calls are made"
+    whom = f"all {found.calls:,} calls are made" if done == "made" else "everybody is called once"
     if found.done_at is not None:
         return f"{whom} by {_instant(found.done_at)}"
     return f"{found.left:,} of {found.calls:,} will not have been {done} by {_instant(until)}, {end}"

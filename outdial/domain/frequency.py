@@ -70,6 +70,9 @@ def longest_memory(rules: Iterable[Rule]) -> timedelta:
 
 def _held_by(rule: Rule, calls: Sequence[PastCall], zones: tuple[str, ...]) -> Iterator[Held]:
     for cap in rule.caps:
+        # Nearly always, and told without a look at any clock.
+        if len(calls) < cap.max_calls:
+            continue
         # Held until fewer calls than the cap allows are left in its period: until the last but so many has left it.
         frees = [
             sorted(leaving, reverse=True)[cap.max_calls - 1]
