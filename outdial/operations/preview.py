@@ -31,7 +31,7 @@ from outdial.domain.callability import (
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState, UniqueBy
 from outdial.domain.errors import NotFound
-from outdial.domain.frequency import PastCall
+from outdial.domain.frequency import PastCall, fewest_calls
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.permit import Case, Reason, Refusal, Terms, serving_zone
 from outdial.domain.sufficiency import Capacity, Forecast, Load, forecast
@@ -192,6 +192,9 @@ def look(connection: sa.Connection, name: str, asked: Asked) -> Seen:
         numbers_refusal(numbers),
     )
     question = _question(connection, campaign, asked, opening, at)
+    with waiting.room_for_large_reads(connection):
+        standing = waiting.standing(connection, campaign.id)
+        counted = _count(connection, campaign, asked, opening, question)
     return Seen(
         campaign=campaign,
         account=account,
@@ -200,8 +203,8 @@ def look(connection: sa.Connection, name: str, asked: Asked) -> Seen:
         terms=terms,
         zones=zones,
         opening=opening,
-        standing=waiting.standing(connection, campaign.id),
-        counted=_count(connection, campaign, asked, opening, question),
+        standing=standing,
+        counted=counted,
         held_seconds=waiting.held_seconds(connection, campaign.id, account.id),
         rejected_rows=waiting.rejected_rows(connection, campaign.id),
         holds=tuple(_hold(refusal) for refusal in refusals if refusal is not None),
@@ -285,6 +288,11 @@ def _question(
         at=at,
         asked_at={one: found.at if isinstance(found, Opening) else at for one, found in opening.items()},
         calls_since=at - memory if memory else None,
+        fewest_calls={
+            zone_id: fewest
+            for zone_id, one in opening.items()
+            if isinstance(one, Opening) and (fewest := fewest_calls(one.permit.choice.rules)) is not None
+        },
         first_campaigns=_first_campaigns(waiting.running(connection, at), campaign.id),
         max_attempts=campaign.definition.retry.max_attempts,
         has_unique_numbers=campaign.definition.unique_by is UniqueBy.PHONE_NUMBER,
@@ -370,7 +378,7 @@ ORDER: Final = {one: place for place, one in enumerate(When)}
 def _calls_to(
     connection: sa.Connection, batch: Sequence[Waiting], since: datetime | None
 ) -> Mapping[str, tuple[PastCall, ...]]:
-    called = [one.phone_number for one in batch if one.has_calls]
+    called = [one.phone_number for one in batch if one.may_be_capped]
     return past_calls.of_numbers(connection, called, since) if called and since is not None else {}
 
 

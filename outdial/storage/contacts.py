@@ -135,7 +135,7 @@ def look_at(
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, now).label("is_excluded"),
-            is_busy().label("is_busy"),
+            _is_busy().label("is_busy"),
             campaigns.c.name.label("campaign"),
             contacts.c.state,
             contacts.c.final_reason,
@@ -349,8 +349,19 @@ def is_excluded(
     )
 
 
-def is_busy() -> sa.ColumnElement[bool]:
-    """Whether the number of the contact has an open call, or one that is not settled."""
+def busy_numbers() -> sa.CompoundSelect[Any]:
+    """All numbers that are busy at once, for who asks about a whole list."""
+    attempts = call_attempts
+    # A union, so that each half is read from its own small index.
+    return sa.union(
+        *(
+            sa.select(attempts.c.phone_number).where(one.is_(None))
+            for one in (attempts.c.settled_at, attempts.c.ended_at)
+        )
+    )
+
+
+def _is_busy() -> sa.ColumnElement[bool]:
     unsettled = sa.exists().where(
         call_attempts.c.phone_number == contacts.c.phone_number, call_attempts.c.settled_at.is_(None)
     )
@@ -395,7 +406,7 @@ def _take_query() -> tuple[Rows, Rows, sa.Select[Any]]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            is_busy().label("is_busy"),
+            _is_busy().label("is_busy"),
         )
         .where(
             *(
@@ -454,7 +465,7 @@ def _bucket_query() -> sa.Select[Any]:
         sa.select(
             *TAKEN,
             is_excluded(contacts.c.phone_number, contacts.c.campaign_id, at).label("is_excluded"),
-            is_busy().label("is_busy"),
+            _is_busy().label("is_busy"),
         )
         .where(
             *(contacts.c[name] == sa.bindparam(name) for name in names),

@@ -48,7 +48,16 @@ def of_numbers(
 
 def was_called(number: sa.ColumnElement[str], since: datetime) -> sa.ColumnElement[bool]:
     """Whether `of_numbers` may find a call to it. Where it says no, there is none."""
-    return sa.exists().where(
+    return sa.exists().where(*_made_to(number, since))
+
+
+def calls_made(number: sa.ColumnElement[str], since: datetime) -> sa.ScalarSelect[int]:
+    """How many calls `of_numbers` finds, or a few more."""
+    return sa.select(sa.func.count()).where(*_made_to(number, since)).scalar_subquery()
+
+
+def _made_to(number: sa.ColumnElement[str], since: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
         attempts.c.phone_number == number,
         attempts.c.claimed_at > sa.literal(since - CLAIMED_BEFORE_SENT, Instant),
         *_COUNTED,

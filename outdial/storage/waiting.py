@@ -8,6 +8,7 @@ of them alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,8 +19,8 @@ from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import AccountId, CallingZoneId, CampaignId
 from outdial.domain.settle import Outcome
-from outdial.storage.contacts import PENDING, is_busy, is_excluded
-from outdial.storage.past_calls import was_called
+from outdial.storage.contacts import PENDING, busy_numbers, is_excluded
+from outdial.storage.past_calls import calls_made, was_called
 from outdial.storage.rows import Rows
 from outdial.storage.tables import call_attempts, campaigns, contacts, imports
 from outdial.storage.types import BigId, Instant
@@ -34,8 +35,8 @@ class Waiting:
     """Contacts who wait, `count` of them, with the facts that the checks ask for: a `Callee` for all of them.
 
     `phone_number` is any of theirs. `is_due`: at the instant that was asked about. `calls_left`: of them all together,
-    not counting callbacks. `waits_elsewhere`: a campaign that comes first has the number. `has_calls` (that a cap may
-    count) and `shares_number` (with another contact of the campaign) make each of them a case of its own.
+    not counting callbacks. `waits_elsewhere`: a campaign that comes first has the number. `may_be_capped` (their numbers
+    had enough calls) and `shares_number` (with another contact of the campaign) make each of them a case of its own.
     """
 
     calling_zone_id: CallingZoneId
@@ -46,32 +47,50 @@ class Waiting:
     due_at: datetime
     is_first: bool
     waits_elsewhere: bool
-    has_calls: bool
+    may_be_capped: bool
     shares_number: bool
     count: int
     calls_left: int
 
     @property
     def is_alone(self) -> bool:
-        return self.has_calls or self.shares_number
+        return self.may_be_capped or self.shares_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked about whom. `asked_at`: by zone, when its contacts may be called at the earliest.
 
-    `calls_since`: calls to a number that left later make it a case of its own; None: none does. `first_campaigns`: those
-    that have a number before this one. `dial_only`: the only numbers that may be called; empty: all.
+    `fewest_calls`: by zone, how many calls to a number since `calls_since` may cap it; where none is given, none does.
+    `first_campaigns`: those that have a number before this one. `dial_only`: the only numbers that may be called; empty: all.
     """
 
     campaign_id: CampaignId
     at: datetime
     asked_at: Mapping[CallingZoneId, datetime]
     calls_since: datetime | None
+    fewest_calls: Mapping[CallingZoneId, int]
     first_campaigns: Sequence[CampaignId]
     max_attempts: int
     has_unique_numbers: bool
     dial_only: Collection[str]
+
+
+@contextmanager
+def room_for_large_reads(connection: sa.Connection) -> Iterator[None]:
+    """Inside, statements over a whole list may take their time, and the memory that keeps them off the disk.
+
+    Afterwards the transaction, which may be a host's, is as it was.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    shown = (sa.func.current_setting(name).label(name) for name in LARGE_READS)
+    before = connection.execute(sa.select(*shown)).mappings().one()
+    _set_locally(connection, LARGE_READS)
+    yield
+    # Not after an error: the end of the transaction, or of the savepoint, does it then.
+    _set_locally(connection, before)
 
 
 def groups(connection: sa.Connection, question: Question) -> list[Waiting]:
@@ -95,7 +114,7 @@ def alone(connection: sa.Connection, question: Question) -> Iterator[list[Waitin
     rows, facts = _facts(connection.dialect.name, question)
     seen = facts.subquery("facts")
     query: sa.Select[Any] = sa.select(seen, sa.literal(1).label("contacts")).where(
-        sa.or_(seen.c.has_calls, seen.c.shares_number)
+        sa.or_(seen.c.may_be_capped, seen.c.shares_number)
     )
     options = {"stream_results": True, "yield_per": READ_AT_ONCE}
     found = connection.execute(query, _params(rows, question), execution_options=options)
@@ -160,6 +179,16 @@ def held_seconds(
     return [held for whose, held in seconds if whose == campaign_id], [held for _, held in seconds]
 
 
+LARGE_READS: Final = {"statement_timeout": "120s", "work_mem": "64MB"}
+
+
+def _set_locally(connection: sa.Connection, settings: Mapping[Any, str]) -> None:
+    # True: until the transaction ends.
+    connection.execute(
+        sa.select(*(sa.func.set_config(name, value, True) for name, value in settings.items()))
+    )
+
+
 KEYS: Final = (
     "calling_zone_id",
     "is_due",
@@ -168,7 +197,7 @@ KEYS: Final = (
     "is_excluded",
     "is_busy",
     "is_first",
-    "has_calls",
+    "may_be_capped",
     "shares_number",
     "waits_elsewhere",
 )
@@ -176,8 +205,10 @@ KEYS: Final = (
 
 def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
     """One row for each contact who waits. Built anew each time: what need not be asked is not in it."""
-    places = Rows(dialect, "z", {"calling_zone_id": BigId, "asked_at": Instant})
+    places = Rows(dialect, "z", {"calling_zone_id": BigId, "asked_at": Instant, "fewest_calls": sa.Integer})
     source: Any = contacts.join(places.source, places.c.calling_zone_id == contacts.c.calling_zone_id)
+    busy = busy_numbers().subquery("busy")
+    source = source.outerjoin(busy, busy.c.phone_number == contacts.c.phone_number)
     shares_number: sa.ColumnElement[bool] = sa.false()
     if not question.has_unique_numbers:
         shared = _shared_numbers(question.campaign_id)
@@ -204,9 +235,9 @@ def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
             ),
             # The campaign and the instant as constants: Postgres then reads the exclusions once, not once a contact.
             is_excluded(number, sa.literal(question.campaign_id, BigId), at).label("is_excluded"),
-            is_busy().label("is_busy"),
+            busy.c.phone_number.is_not(None).label("is_busy"),
             (contacts.c.attempts_count == 0).label("is_first"),
-            (sa.false() if since is None else was_called(number, since)).label("has_calls"),
+            (sa.false() if since is None else _had_calls(places, since)).label("may_be_capped"),
             shares_number.label("shares_number"),
             waits_elsewhere.label("waits_elsewhere"),
             sa.case((left < 1, 1), else_=left).label("calls_left"),
@@ -218,7 +249,23 @@ def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
 
 
 def _params(places: Rows, question: Question) -> dict[str, Any]:
-    return places.params(sorted(question.asked_at.items()))
+    return places.params(
+        [
+            (one, asked_at, question.fewest_calls.get(one))
+            for one, asked_at in sorted(question.asked_at.items())
+        ]
+    )
+
+
+def _had_calls(places: Rows, since: datetime) -> sa.ColumnElement[bool]:
+    """Whether the number had enough calls to be capped. One call is asked about first: that is a cheap question."""
+    number, fewest = contacts.c.phone_number, places.c.fewest_calls
+    return sa.case(
+        (fewest.is_(None), sa.false()),
+        (~was_called(number, since), sa.false()),
+        (fewest <= 1, sa.true()),
+        else_=calls_made(number, since) >= fewest,
+    )
 
 
 def _shared_numbers(campaign_id: CampaignId) -> sa.Subquery:
@@ -260,7 +307,7 @@ def _waiting(row: sa.Row[Any]) -> Waiting:
         due_at=row.due_at,
         is_first=bool(row.is_first),
         waits_elsewhere=bool(row.waits_elsewhere),
-        has_calls=bool(row.has_calls),
+        may_be_capped=bool(row.may_be_capped),
         shares_number=bool(row.shares_number),
         count=row.contacts,
         calls_left=int(row.calls_left),
