@@ -1,6 +1,7 @@
 """Runs the measurements and prints each as a line of JSON, with the machine and the versions that made it.
 
-python -m benchmarks [pass_cost] [many_zones] [import_contacts] [--database-url URL] [--big N] [--rows N] [--rounds N]
+python -m benchmarks [pass_cost] [many_zones] [import_contacts] [preview] [--database-url URL] [--big N] [--rows N]
+    [--rounds N]
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks import import_contacts, many_zones, pass_cost
+from benchmarks import import_contacts, many_zones, pass_cost, preview
 
 # Each with the argument that says how large it is.
 MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "pass_cost": (pass_cost.measure, "big"),
     "many_zones": (many_zones.measure, "rounds"),
     "import_contacts": (import_contacts.measure, "rows"),
+    "preview": (preview.measure, "big"),
 }
 
 

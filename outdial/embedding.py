@@ -30,6 +30,7 @@ from outdial.bootstrap import ADAPTERS
 from outdial.domain.consent import ConsentKind
 from outdial.domain.contact import OnDuplicate
 from outdial.domain.errors import UserError
+from outdial.engine.scheduler import SchedulerSettings
 from outdial.files.rule_file import load_rule_book
 from outdial.operations import (
     accounts,
@@ -38,12 +39,16 @@ from outdial.operations import (
     campaigns,
     contact_lists,
     exclusions,
+    preview,
+    why,
     withdrawals,
 )
 from outdial.operations.accounts import AccountSet
 from outdial.operations.adding_contacts import Added
 from outdial.operations.campaigns import ApplyResult
 from outdial.operations.exclusions import Excluded, Terms
+from outdial.operations.preview import Preview
+from outdial.operations.why import Asked, Why
 from outdial.storage.database import outdials_tables
 
 P = ParamSpec("P")
@@ -150,6 +155,35 @@ def apply_campaign(
     """
     book = None if own_rules is None else load_rule_book(own_rules)
     return campaigns.apply_campaign(connection, campaign_file.read_campaign(definition, "the campaign"), book)
+
+
+@_joining
+def preview_campaign(connection: sa.Connection, name: str, settings: SchedulerSettings) -> Preview:
+    """Who may be called now and later, what blocks the others, and whether the lines suffice, as of now.
+
+    `settings`: those of the workers, whose fence and rules hold. Seconds for a million contacts. Raises NotFound and
+    RuleFileError.
+    """
+    return preview.preview(connection, name, _asked(settings))
+
+
+@_joining
+def why_contact(
+    connection: sa.Connection, contact: str, settings: SchedulerSettings, *, campaign: str | None = None
+) -> list[Why]:
+    """Why somebody is called or is not, check by check, in one campaign or in all, and when it may be called next.
+
+    `contact`: a number with + or an external id. `settings`: as for `preview_campaign`. Raises NotFound, RuleFileError.
+    """
+    return why.why(connection, contact, _asked(settings), campaign=campaign)
+
+
+def _asked(settings: SchedulerSettings) -> Asked:
+    return Asked(
+        book=load_rule_book(settings.own_rules),
+        fence=settings.fence,
+        scheduler_time_zone=settings.timezone.key,
+    )
 
 
 @_joining
@@ -263,10 +297,12 @@ __all__: Sequence[str] = [
     "list_calls",
     "list_contacts",
     "pause_campaign",
+    "preview_campaign",
     "remove_exclusion",
     "resume_campaign",
     "set_account",
     "show_call",
     "start_campaign",
+    "why_contact",
     "withdraw_contact",
 ]

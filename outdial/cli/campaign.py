@@ -115,13 +115,34 @@ def show(name: Name, as_json: Json = False) -> None:
     print_facts(describe_definition(definition))
 
 
+@app.command(epilog="Example: outdial campaign preview spring-survey --json")
+def preview(name: Name, as_json: Json = False) -> None:
+    """What the campaign is about to do: who may be called now and later, what blocks the others, when which zone is open,
+    and whether the lines suffice. Nothing is changed, and nobody called.
+    """
+    from outdial.cli.asking import asked_of
+    from outdial.cli.preview import as_document, preview_of, say_preview
+
+    with open_context() as context:
+        found = preview_of(context, name, asked_of(context))
+    if as_json:
+        print_json(as_document(found))
+        return
+    say_preview(found)
+
+
 @app.command(epilog="Example: outdial campaign start spring-survey")
 def start(name: Name) -> None:
     """Let a draft run; with a starts_at in the future it is scheduled for then."""
+    from outdial.cli.asking import asked_of
+    from outdial.cli.preview import preview_of, say_summary
     from outdial.operations.campaigns import start as start_campaign
 
     with open_context() as context:
+        # First, so that a mistake in a file of rules is said before anything runs.
+        asked = asked_of(context)
         _report(context.run(start_campaign, name))
+        say_summary(preview_of(context, name, asked))
 
 
 @app.command(epilog='Example: outdial campaign pause spring-survey --reason "wrong intro text"')

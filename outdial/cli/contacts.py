@@ -306,20 +306,12 @@ def why(
 
     Asked are the very checks that decide about each call.
     """
-    from outdial.bootstrap import fence_of
+    from outdial.cli.asking import asked_of
     from outdial.cli.why import as_document, say_why
-    from outdial.files.rule_file import load_rule_book
-    from outdial.operations.why import Asked, why as why_of
-    from outdial.settings import own_rules_file
+    from outdial.operations.why import why as why_of
 
-    book = load_rule_book(own_rules_file())
     with open_context() as context:
-        asked = Asked(
-            book=book,
-            fence=fence_of(context.settings),
-            scheduler_time_zone=context.settings.scheduler_time_zone,
-        )
-        found = context.run(why_of, contact, asked, campaign=campaign, region=region)
+        found = context.run(why_of, contact, asked_of(context), campaign=campaign, region=region)
     if as_json:
         print_json([as_document(one) for one in found])
         return

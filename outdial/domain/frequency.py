@@ -68,8 +68,23 @@ def longest_memory(rules: Iterable[Rule]) -> timedelta:
     return max(periods) + timedelta(days=2) if periods else timedelta()
 
 
+def fewest_calls(rules: Iterable[Rule]) -> int | None:
+    """With fewer calls to the number than that, `held_by_frequency` holds nobody; None: however many there were."""
+    limits = [limit for rule in rules for limit in _limits(rule)]
+    return min(limits, default=None)
+
+
+def _limits(rule: Rule) -> Iterator[int]:
+    yield from (cap.max_calls for cap in rule.caps)
+    if rule.cool_offs:
+        yield 1
+
+
 def _held_by(rule: Rule, calls: Sequence[PastCall], zones: tuple[str, ...]) -> Iterator[Held]:
     for cap in rule.caps:
+        # Nearly always, and told without a look at any clock.
+        if len(calls) < cap.max_calls:
+            continue
         # Held until fewer calls than the cap allows are left in its period: until the last but so many has left it.
         frees = [
             sorted(leaving, reverse=True)[cap.max_calls - 1]

@@ -224,6 +224,7 @@ def next_start(hours: Hours, zones: tuple[str, ...], at: datetime, guard: timede
     return None
 
 
+@lru_cache(maxsize=4096)
 def start_of_day(day: date, name: str) -> datetime:
     """The first instant (UTC) of a local date; where the clock skips its midnight, or all of it, that of the skip."""
     return datetime.combine(day, time(), tzinfo=zone(name)).astimezone(UTC)

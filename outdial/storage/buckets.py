@@ -74,6 +74,16 @@ def waiting(connection: sa.Connection, facts: Mapping[CampaignId, str], at: date
     )
 
 
+def zones_of(connection: sa.Connection, campaign_id: CampaignId) -> set[CallingZoneId]:
+    """The zones in which somebody waits for this campaign's call."""
+    query = (
+        sa.select(buckets.c.calling_zone_id)
+        .where(buckets.c.campaign_id == campaign_id, buckets.c.next_due_at.is_not(None))
+        .distinct()
+    )
+    return {CallingZoneId(zone_id) for zone_id in connection.execute(query).scalars()}
+
+
 def judge(connection: sa.Connection, judgments: Collection[Judgment]) -> None:
     """Note what was said, so that the next claim need not ask. In a transaction of its own: who adds contacts waits for it."""
     if not judgments:

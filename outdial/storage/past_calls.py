@@ -21,6 +21,10 @@ attempts = call_attempts
 # A call leaves at the latest that long after it was claimed, by which instant it is found.
 CLAIMED_BEFORE_SENT: Final = timedelta(hours=1)
 NOBODY: Final = frozenset({AnsweredBy.MACHINE, AnsweredBy.FAX})
+_COUNTED: Final = (
+    attempts.c.sent_at.is_not(None),
+    sa.func.coalesce(attempts.c.outcome, "") != Outcome.NOT_PLACED,
+)
 
 
 def of_numbers(
@@ -42,6 +46,24 @@ def of_numbers(
     return {number: tuple(calls) for number, calls in found.items()}
 
 
+def was_called(number: sa.ColumnElement[str], since: datetime) -> sa.ColumnElement[bool]:
+    """Whether `of_numbers` may find a call to it. Where it says no, there is none."""
+    return sa.exists().where(*_made_to(number, since))
+
+
+def calls_made(number: sa.ColumnElement[str], since: datetime) -> sa.ScalarSelect[int]:
+    """How many calls `of_numbers` finds, or a few more."""
+    return sa.select(sa.func.count()).where(*_made_to(number, since)).scalar_subquery()
+
+
+def _made_to(number: sa.ColumnElement[str], since: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        attempts.c.phone_number == number,
+        attempts.c.claimed_at > sa.literal(since - CLAIMED_BEFORE_SENT, Instant),
+        *_COUNTED,
+    )
+
+
 @cache
 def _query(dialect: str) -> tuple[Rows, sa.Select[Any]]:
     rows = Rows(dialect, "n", {"phone_number": sa.Text})
@@ -56,8 +78,7 @@ def _query(dialect: str) -> tuple[Rows, sa.Select[Any]]:
         .select_from(rows.source.join(attempts, attempts.c.phone_number == rows.c.phone_number))
         .where(
             attempts.c.claimed_at > sa.bindparam("since", type_=Instant),
-            attempts.c.sent_at.is_not(None),
-            sa.func.coalesce(attempts.c.outcome, "") != Outcome.NOT_PLACED,
+            *_COUNTED,
         )
         .order_by(attempts.c.sent_at, attempts.c.id)
     )

@@ -376,3 +376,34 @@ def test_empty_buckets_at_the_head_hide_nobody(world: World, rules: Rules) -> No
     for _ in range(12):
         service.run()
     assert [request.to for request in provider.requests] == [number(len(names) - 1)]
+
+
+# --- consent
+
+
+@pytest.mark.parametrize(
+    ("given", "is_called"), [(None, False), ("prior", False), ("express", True), ("written", True)]
+)
+def test_who_has_not_given_the_consent_that_a_campaign_asks_for_is_never_called(
+    world: World, rules: Rules, given: str | None, is_called: bool
+) -> None:
+    [contact] = world.add_contacts(
+        world.add_campaign(required_consent="express"), [number(1)], consent_kind=given
+    )
+    assert bool(dial(world, rules)) is is_called
+    row = world.contact(contact)
+    reasons = (row["state"], row["final_reason"])
+    assert (reasons == (ContactState.EXCLUDED, "no_consent")) is not is_called
+
+
+def test_a_rule_may_ask_for_consent_too_and_the_permit_says_what_was_given(
+    world: World, rules: Rules
+) -> None:
+    rules.write(rule(more='requires_consent = "written"'))
+    campaign = world.add_campaign(calling_rule="house")
+    world.add_contacts(campaign, [number(1)], consent_kind="express")
+    world.add_contacts(campaign, [number(2)], consent_kind="written", consent_source="form 7")
+    assert dial(world, rules) == [number(2)]
+    [attempt] = world.attempts()
+    assert attempt["permit"]["consent"] == {"kind": "written", "at": None, "source": "form 7"}
+    assert attempt["permit"]["consent_required"] == ["written"]

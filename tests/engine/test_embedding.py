@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from outdial import embedding
 from outdial.clock import SystemClock
+from outdial.domain.callability import Block, When
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.errors import NotFound, UserError
 from outdial.embedding import ConsentKind, ContactToAdd
+from outdial.engine.scheduler import SchedulerSettings
 from outdial.engine.wakeups import Wakeups
 from outdial.storage.database import Database
 from outdial.storage.migrate import upgrade
@@ -65,6 +67,18 @@ def test_what_the_host_commits_is_called(world: World) -> None:
     (request,) = provider.requests
     assert (request.metadata["due"], request.metadata["x"]) == (3, ["y"])
     assert notes(world) == ["before", "after"]
+
+
+def test_a_host_previews_what_it_has_not_committed_yet(world: World) -> None:
+    world.add_campaign()
+    settings = SchedulerSettings(callback_url=None, dial_only=frozenset({number(1)}))
+    people = [ContactToAdd(phone_number=number(index)) for index in range(3)]
+    with world.engine.begin() as connection:
+        embedding.add_contacts(connection, "survey", people, source="form")
+        found = embedding.preview_campaign(connection, "survey", settings)
+        assert connection.execute(sa.select(NOTES)).all() == []
+    assert found.callable[When.NOW] == 1
+    assert found.blocked == {Block.DIAL_ONLY: 2}
 
 
 def test_what_the_host_rolls_back_never_was(world: World) -> None:

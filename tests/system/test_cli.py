@@ -118,13 +118,36 @@ def mistake(done: Done, exit_code: int = 2) -> str:
     return line
 
 
+def test_a_preview_fits_a_screen_and_an_output_without_blocks(
+    cli: Cli, tmp_path: Path, sqlite_url: str
+) -> None:
+    ok(cli("account", "set", "main", *ACCOUNT))
+    ok(cli("campaign", "apply", "spring.toml"))
+    ok(cli("contacts", "import", "people.csv", "--campaign", "spring"))
+    shown = ok(cli("campaign", "preview", "spring"))
+    assert "2  callable now" in shown
+    assert "Held: the campaign is draft." in shown
+    assert "everybody is called once by" in shown
+    assert "█" * 40 in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    in_ascii = process_in(tmp_path, sqlite_url)
+    plain = ok(in_ascii("campaign", "preview", "spring", PYTHONIOENCODING="ascii"))
+    assert plain.isascii()
+    assert "#" * 40 in plain
+
+
 def test_campaign_from_its_file_to_its_results(cli_on: Callable[[str], Cli], database_url: str) -> None:
     cli = cli_on(database_url)
     assert "created" in ok(cli("account", "set", "main", *ACCOUNT))
     assert json.loads(ok(cli("account", "list", "--json")))[0]["max_concurrent_calls"] == 5
     assert "created, as a draft" in ok(cli("campaign", "apply", "spring.toml"))
     ok(cli("contacts", "import", "people.csv", "--campaign", "spring"))
-    assert "is running." in ok(cli("campaign", "start", "spring"))
+    previewed = json.loads(ok(cli("campaign", "preview", "spring", "--json")))
+    assert (previewed["callable"]["now"], previewed["total"]) == (2, 2)
+    assert [hold["says"] for hold in previewed["holds"]] == ["the campaign is draft"]
+    started = ok(cli("campaign", "start", "spring"))
+    assert "is running." in started
+    assert "2  callable now" in started
     assert "is paused." in ok(cli("campaign", "pause", "spring", "--reason", "lunch"))
     [listed] = json.loads(ok(cli("campaign", "list", "--json")))
     assert (listed["status"], listed["paused_reason"]) == ("paused", "lunch")
@@ -417,7 +440,7 @@ def test_every_command_is_there() -> None:
     groups = {
         "db": ("upgrade", "check"),
         "account": ("set", "list", "check"),
-        "campaign": ("apply", "list", "show", "start", "pause", "resume", "cancel", "test"),
+        "campaign": ("apply", "list", "show", "preview", "start", "pause", "resume", "cancel", "test"),
         "contacts": ("import", "retry"),
         "exclusions": ("add", "remove", "show", "import"),
         "dnc": ("add", "remove", "show", "import"),
