@@ -43,7 +43,7 @@ windows = st.builds(
         st.builds(
             WeeklyWindow,
             days=st.frozensets(st.integers(0, 6), min_size=1),
-            start_minute=st.integers(0, 700),
+            start_minute=st.integers(1, 700),
             end_minute=st.one_of(st.integers(701, 1440), st.just(0)),
         )
         | st.builds(
