@@ -16,6 +16,7 @@ from outdial.domain.errors import SettingsError, UserError
 if TYPE_CHECKING:
     from outdial.clock import Clock
     from outdial.domain.account import Account
+    from outdial.domain.rules import RuleBook
     from outdial.operations.doctor import Check
     from outdial.settings import Settings
     from outdial.storage.database import Database
@@ -73,14 +74,12 @@ def _checks(clock: Clock) -> Iterator[Check]:
 
 
 def _own_rules() -> Check:
-    from outdial.files.rule_file import load_rule_book
     from outdial.operations.doctor import Check, Verdict, passed
     from outdial.settings import own_rules_file
 
     path = own_rules_file()
-    try:
-        book = load_rule_book(path)
-    except UserError:
+    book = _book()
+    if book is None:
         return Check(
             name="own rules",
             verdict=Verdict.FAIL,
@@ -88,6 +87,16 @@ def _own_rules() -> Check:
             cure="`outdial rules list` says what is wrong in the file that OUTDIAL_RULES_FILE names.",
         )
     return passed("own rules", f"{'none' if path is None else path}, {len(book.rules)} rules in all")
+
+
+def _book() -> RuleBook | None:
+    from outdial.files.rule_file import load_rule_book
+    from outdial.settings import own_rules_file
+
+    try:
+        return load_rule_book(own_rules_file())
+    except UserError:
+        return None
 
 
 def _of_database(settings: Settings, clock: Clock) -> Iterator[Check]:
@@ -147,5 +156,7 @@ def _of_reachable(database: Database, settings: Settings) -> Iterator[Check]:
     yield from schema
     if all(one.verdict is not Verdict.FAIL for one in schema):
         yield from database.run(
-            lambda connection: list(check_installation(connection, fence_of(settings), what_is_missing))
+            lambda connection: list(
+                check_installation(connection, fence_of(settings), what_is_missing, _book())
+            )
         )

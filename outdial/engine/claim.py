@@ -138,16 +138,18 @@ def claim(
         judgments=work.judgments,
         not_here=settings.fence.why_not_here(around.name),
     )
+    if not work.planned.due:
+        # Nothing to claim, and so nobody to keep waiting; the count is only told.
+        open_calls = attempts.count_open(connection, account_id)
+        return replace(found, at=open_calls.at, free_lines=_free_lines(account, open_calls))
     account = accounts.lock(connection, account_id)
     assert account is not None, "accounts are never deleted"
     # The database's instant, and a reading of our own clock that is surely not later.
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)
     moment = Moment(at=open_calls.at, read_at=read_at)
-    free = max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
+    free = _free_lines(account, open_calls)
     found = replace(found, at=moment.at, free_lines=free)
-    if not work.planned.due:
-        return found
     refusal = account_refusal(account, around, moment.at, free, found.not_here)
     if refusal is not None:
         return _held_by(found, refusal)
@@ -188,7 +190,7 @@ def next_due(
     if not is_due:
         instants.append(planned.next_due_at)
     else:
-        free = account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting
+        free = _free_lines(account, open_calls)
         not_here = settings.fence.why_not_here(around.name)
         refusal = account_refusal(account, around, at, free, not_here)
         instants.append(at if refusal is None else refusal.until)
@@ -527,6 +529,10 @@ def account_refusal(
         or lines_refusal(account, free_lines)
         or rate_refusal(account, at)
     )
+
+
+def _free_lines(account: Account, open_calls: OpenCalls) -> int:
+    return max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
 
 
 def _held_by(found: Claimed, refusal: Refusal) -> Claimed:

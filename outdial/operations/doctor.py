@@ -22,7 +22,9 @@ from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import SchemaOutOfDate
 from outdial.domain.fences import Fence
 from outdial.domain.holiday_calendar import PACKAGE_VERSION
+from outdial.domain.rules import RuleBook
 from outdial.domain.zones import zone_data_version
+from outdial.operations.accepted_rules import pending
 from outdial.storage import accounts, campaign_contacts, campaigns, deployment, migrate, workers
 from outdial.storage.database import database_now
 
@@ -101,9 +103,15 @@ def check_schema(connection: sa.Connection) -> Iterator[Check]:
 
 
 def check_installation(
-    connection: sa.Connection, fence: Fence, what_is_missing: Callable[[Account], str | None]
+    connection: sa.Connection,
+    fence: Fence,
+    what_is_missing: Callable[[Account], str | None],
+    book: RuleBook | None,
 ) -> Iterator[Check]:
-    """What keeps contacts from being called. `what_is_missing`: of an account, in a sentence; None: it is complete."""
+    """What keeps contacts from being called. `what_is_missing`: of an account, in a sentence; None: it is complete.
+
+    `book`: the calling rules; None: they cannot be read, which was said already.
+    """
     around = deployment.load(connection)
     why_not = fence.why_not_here(around.name)
     if why_not is None:
@@ -125,6 +133,8 @@ def check_installation(
     else:
         yield passed("stops", "nothing stops everything")
     yield from _accounts(connection, what_is_missing)
+    if book is not None:
+        yield _new_rules(connection, book)
     yield _workers(connection)
     yield from _campaigns(connection)
 
@@ -184,6 +194,18 @@ def _workers(connection: sa.Connection) -> Check:
     return passed("workers", f"{len(alive)} at work, the last heard of {max(0.0, last):.0f} s ago")
 
 
+def _new_rules(connection: sa.Connection, book: RuleBook) -> Check:
+    waiting = pending(connection, book)
+    if not waiting:
+        return passed("new rules", "none waits to be accepted")
+    return Check(
+        name="new rules",
+        verdict=Verdict.WARN,
+        says=f"until they are accepted, older ones hold beside: {_listed([rule.name for rule in waiting])}",
+        cure="`outdial rules accept` shows them, `outdial rules accept --all` accepts them.",
+    )
+
+
 def _campaigns(connection: sa.Connection) -> Iterator[Check]:
     running = [one for one in campaigns.all_campaigns(connection) if one.status is CampaignStatus.RUNNING]
     lawless = sorted(one.definition.name for one in running if one.definition.calling_rule is None)
@@ -192,7 +214,7 @@ def _campaigns(connection: sa.Connection) -> Iterator[Check]:
             name="calling rules",
             verdict=Verdict.WARN,
             says=f"running without one, by their windows alone: {_listed(lawless)}",
-            cure="Compare their windows with `outdial rules list --country CC`.",
+            cure='Write rule = "auto" (or rule = "none", if that is meant) in their files, and apply these again.',
         )
     else:
         yield passed("calling rules", "no running campaign is without one")
