@@ -54,7 +54,7 @@ def type_in(commands: list[str], folder: Path, environment: dict[str, str]) -> l
     # The end of the shell ends the worker that the page starts in the background.
     script = "\n".join(["trap 'kill $(jobs -p)' EXIT", "exec 2>&1", *lines])
     told = subprocess.run(
-        ["timeout", "--kill-after=10", "300", "bash", "-c", script],
+        ["timeout", "--kill-after=10", "280", "bash", "-c", script],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -78,6 +78,7 @@ def as_written(answer: str) -> str:
     return "".join(lines)
 
 
+@pytest.mark.timeout(300)
 def test_every_step_of_the_page_answers_as_it_says(tmp_path: Path) -> None:
     dialogue = read_page(tmp_path)
     environment = {
