@@ -21,8 +21,8 @@ from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall
-from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
-from outdial.domain.order import Bucket, Plan, plan
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.order import Bucket, Plan
 from outdial.domain.pacing import Slots, reserve
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
@@ -43,20 +43,29 @@ from outdial.domain.whole_checks import (
     usable_numbers,
 )
 from outdial.engine.definitions import Definitions
-from outdial.storage import accounts, attempts, buckets, campaigns, contacts, deployment, past_calls
+from outdial.engine.look_around import BUCKETS_BEYOND, look_around
+from outdial.storage import (
+    accounts,
+    attempts,
+    buckets,
+    campaigns,
+    contacts,
+    deployment,
+    due_contacts,
+    past_calls,
+)
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.buckets import Judgment
 from outdial.storage.campaigns import RunningCampaign
-from outdial.storage.contacts import DueContact, Move
+from outdial.storage.contacts import Move
 from outdial.storage.database import database_now
 from outdial.storage.deployment import Deployment
+from outdial.storage.due_contacts import DueContact
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
-# Buckets that are read beyond the contacts that are wanted: a hint may be early, and its bucket empty.
-BUCKETS_BEYOND: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +136,9 @@ def claim(
     if account is None:
         return Claimed()
     at = database_now(connection)
-    work = _look_around(connection, account, around, at, settings, known)
+    work = look_around(
+        connection, account, around, at, known, settings.scheduler_time_zone, batch_size=settings.batch_size
+    )
     found = Claimed(
         at=at,
         held=dict(work.planned.held),
@@ -184,7 +195,9 @@ def next_due(
     open_calls = attempts.count_open(connection, account_id)
     at = open_calls.at
     around = deployment.load(connection)
-    planned = _look_around(connection, account, around, at, settings, known, lists_open=False).planned
+    planned = look_around(
+        connection, account, around, at, known, settings.scheduler_time_zone, batch_size=0
+    ).planned
     is_due = bool(planned.due) or (planned.next_due_at is not None and planned.next_due_at <= at)
     instants = [campaigns.next_start(connection, account_id)]
     if not is_due:
@@ -296,7 +309,7 @@ class _Transaction:
         """Take, insert, move."""
         heads = {c: self.queues[c][: wanted + BUCKETS_BEYOND] for c, wanted in shares.items()}
         due = [bucket for head in heads.values() for bucket in head]
-        found = contacts.take_due(self.connection, due, shares, self.moment.at)
+        found = due_contacts.take_due(self.connection, due, shares, self.moment.at)
         for campaign_id, head in heads.items():
             self._note_read(
                 head, [one for one in found if one.campaign_id == campaign_id], shares[campaign_id]
@@ -448,74 +461,6 @@ def _moved(contact_id: ContactId, refusal: Refusal) -> Move:
         id=contact_id,
         next_attempt_at=refusal.until,
         awaits_number=refusal.reason is Reason.NUMBER_BUSY,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """What waits on an account."""
-
-    running: Sequence[RunningCampaign]
-    definitions: Mapping[CampaignId, CampaignDefinition]
-    planned: Plan
-    judgments: Sequence[Judgment]
-    is_anybody: bool
-    cut: Set[CampaignId]
-
-
-def _look_around(
-    connection: sa.Connection,
-    account: Account,
-    around: Deployment,
-    at: datetime,
-    settings: ClaimSettings,
-    known: Definitions,
-    *,
-    lists_open: bool = True,
-) -> _Work:
-    """Which campaigns run, who waits in them, and which of these may be called by the hour. Reads without a lock."""
-    running = campaigns.running(connection, account.id, at)
-    revisions = {campaign.id: campaign.revision for campaign in running}
-    definitions = known.of_campaigns(connection, revisions)
-    asking = known.permits.asked_by(account, around, definitions, settings.scheduler_time_zone)
-    facts = asking.facts(revisions)
-    # Each may fill more than its part of the batch, where others cannot: then another claim goes on.
-    most = 2 * settings.batch_size // max(1, len(running)) + BUCKETS_BEYOND
-    waiting = buckets.waiting(connection, facts, at, most if lists_open else 0)
-    zones = known.of_zones(connection, {bucket.calling_zone_id for bucket in waiting.to_ask})
-
-    def permit_of(campaign_id: CampaignId, zone_id: CallingZoneId) -> Permit | Refusal:
-        return asking.permit(campaign_id, zone_id, zones[zone_id], at)
-
-    planned = plan(waiting.to_ask, permit_of, at)
-    new = {(one.campaign_id, one.calling_zone_id) for one in waiting.to_ask if not one.is_judged}
-    judgments = [
-        _judgment(campaign_id, zone_id, facts[campaign_id], permit_of(campaign_id, zone_id))
-        for campaign_id, zone_id in new
-    ]
-    held = Counter({Reason(reason): count for reason, count in waiting.held.items()})
-    instants = [instant for instant in (planned.next_due_at, waiting.next_due_at) if instant is not None]
-    return _Work(
-        running=running,
-        definitions=definitions,
-        planned=replace(
-            planned, held=dict(held + Counter(planned.held)), next_due_at=min(instants, default=None)
-        ),
-        judgments=judgments,
-        is_anybody=waiting.is_anybody,
-        cut={one for one, count in Counter(b.campaign_id for b in planned.due).items() if count >= most},
-    )
-
-
-def _judgment(
-    campaign_id: CampaignId, zone_id: CallingZoneId, facts: str, answer: Permit | Refusal
-) -> Judgment:
-    return Judgment(
-        campaign_id=campaign_id,
-        calling_zone_id=zone_id,
-        judged_as=facts,
-        judged_until=answer.until,
-        held_by=answer.reason if isinstance(answer, Refusal) else None,
     )
 
 

@@ -48,8 +48,8 @@ from outdial.storage import (
     workers,
 )
 from outdial.storage.attempts import NewAttempt
-from outdial.storage.contacts import DueContact
 from outdial.storage.database import database_now, wake_schedulers
+from outdial.storage.due_contacts import DueContact
 from outdial.storage.excluded_contacts import Whom
 from outdial.telephony.caller import Caller
 

@@ -50,16 +50,16 @@ from outdial.storage import (
     attempts,
     calling_zones,
     campaigns,
-    contacts,
     deployment,
+    due_contacts,
     past_calls,
     reports,
 )
 from outdial.storage.attempts import OpenCalls
 from outdial.storage.campaigns import Campaign
-from outdial.storage.contacts import LookedAt
 from outdial.storage.database import database_now
 from outdial.storage.deployment import Deployment
+from outdial.storage.due_contacts import LookedAt
 
 # From one thing that holds somebody to the next, at most so many times: caps and hours that alternate end far sooner.
 MOST_STEPS: Final = 50
@@ -122,7 +122,7 @@ def why(
         chosen = campaigns.by_name(connection, campaign)
         if chosen is None:
             raise NotFound("campaign", campaign, "`outdial campaign list` shows all there are.")
-    found = contacts.look_at(
+    found = due_contacts.look_at(
         connection,
         at,
         phone_number=number_in(contact, region),

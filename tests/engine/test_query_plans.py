@@ -18,7 +18,7 @@ from outdial.domain.exclusions import EVERYWHERE
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
 from outdial.engine.upkeep import keep_up
-from outdial.storage import attempts, buckets, contacts, excluded_contacts, exclusions, lines
+from outdial.storage import attempts, buckets, contacts, due_contacts, excluded_contacts, exclusions, lines
 from outdial.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.world import World
@@ -152,7 +152,7 @@ def take_due(connection: sa.Connection) -> None:
         for zone in range(1, 21)
         for stage in (Stage.FIRST, Stage.RETRY)
     ]
-    found = contacts.take_due(connection, due, {CAMPAIGN: 25, CampaignId(2): 25}, datetime.now(UTC))
+    found = due_contacts.take_due(connection, due, {CAMPAIGN: 25, CampaignId(2): 25}, datetime.now(UTC))
     assert found
 
 
