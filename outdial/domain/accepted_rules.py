@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Final
 
 from outdial.domain.campaign import Purpose
 from outdial.domain.rules import AUTO, Basis, Choice, Rule, RuleBook
+
+# A few dates at a time are asked about, and every day brings another.
+MOST_DATES_KEPT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class RulesInForce:
             free = {rule.id for rule in self.book.rules if rule.id in once and rule.id not in known}
             if name != AUTO and name not in once:
                 free.add(name)
+            if len(self._before) >= MOST_DATES_KEPT:
+                self._before.clear()
             found = RuleBook(
                 tuple(rule for rule in self.book.rules if rule.id in free or self._is_accepted(rule))
             )

@@ -21,6 +21,8 @@ from outdial.domain.permit import (
     Terms,
     next_lawful_start,
     refusal_of,
+    rules_change_at,
+    serving_zone,
     zone_permit,
 )
 from outdial.domain.zones import CallingZone, zone
@@ -111,17 +113,19 @@ def first_opening(
     if answer.reason in BLOCK_OF_PLACE:
         return BLOCK_OF_PLACE[answer.reason]
     instant = at
+    served = serving_zone(definition, calling_zone, terms.scheduler_time_zone)
     for _ in range(MOST_STEPS):
         start = next_lawful_start(definition, calling_zone, instant, terms)
-        if start is None:
+        changes_at = rules_change_at(definition, served, instant, terms.rules.book)
+        # By the rules of the instant; others may open earlier, or no more.
+        if changes_at is not None and (start is None or changes_at <= start):
+            start = changes_at
+        if start is None or (definition.ends_at is not None and start >= definition.ends_at):
             return Block.NEVER_OPEN
         answer = zone_permit(definition, calling_zone, start, terms)
         if isinstance(answer, Permit):
             return Opening(at=start, permit=answer)
-        # Other rules hold by then: ask again where these end.
-        if answer.until is None:
-            return Block.NEVER_OPEN
-        instant = answer.until
+        instant = start
     return Block.NEVER_OPEN
 
 

@@ -20,7 +20,7 @@ class Bucket:
     """Contacts of a campaign that are alike for the order of service. Nobody in it is due before `next_due_at`.
 
     `version` is what it was when read: whoever writes the hint back must find the same. `is_judged`: what its permit
-    says is on record already.
+    says is on record already; `judged_as`: by which facts it was asked last.
     """
 
     campaign_id: CampaignId
@@ -30,6 +30,7 @@ class Bucket:
     next_due_at: datetime
     version: int = 0
     is_judged: bool = False
+    judged_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

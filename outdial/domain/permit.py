@@ -14,12 +14,13 @@ from typing import Any, Final, Protocol
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.consent import satisfies
+from outdial.domain.contact import ContactState
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall, counts, held_by_frequency, longest_memory
 from outdial.domain.holiday_calendar import PACKAGE_VERSION as HOLIDAYS_VERSION
 from outdial.domain.lawful_hours import LawfulHours, lawful_hours
 from outdial.domain.phone_numbers import plan_country
-from outdial.domain.rules import NO_RULE, Choice, RuleBook, UnknownRule
+from outdial.domain.rules import NO_RULE, Choice, RuleBook, UnknownRule, joined, rule_digest
 from outdial.domain.windows import explain, next_start, start_of_day, state_of
 from outdial.domain.zones import CallingZone, served_by, zone, zone_data_version
 
@@ -56,6 +57,14 @@ class Reason(StrEnum):
 BUSY_NUMBER_DELAY: Final = timedelta(seconds=30)
 # And at one that this worker must not call, though another may, or that its account may not call yet.
 DIAL_ONLY_DELAY: Final = timedelta(minutes=1)
+
+
+# What becomes of a contact that may never be called: its state and final reason.
+FATES: Final[Mapping[Reason, tuple[ContactState, str]]] = {
+    Reason.EXCLUDED: (ContactState.EXCLUDED, "exclusion_list"),
+    Reason.NO_CONSENT: (ContactState.EXCLUDED, "no_consent"),
+    Reason.DEADLINE: (ContactState.EXPIRED, "deadline"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +109,7 @@ class Permit:
         return {
             "rules": list(self.choice.names),
             "rules_why": self.choice.why,
+            "rule_digests": {rule.name: rule_digest(rule) for rule in self.choice.rules},
             "calling_zone": list(self.zone.time_zones),
             "zone_source": str(self.zone.source),
             "country": self.zone.country,
@@ -131,18 +141,20 @@ def zone_permit(
             reason=Reason.UNKNOWN_ZONE, until=None, says="it is not known in which time zone the phone rings"
         )
     choice = choose_rules(definition, served, at, terms.rules)
-    changes_at = _rules_change_at(definition, served, at, terms.rules.book)
+    changes_at = rules_change_at(definition, served, at, terms.rules.book)
     if choice.refusal is not None:
         return Refusal(reason=Reason.NO_RULE, until=changes_at, says=choice.refusal)
     hours = lawful_hours(definition.window, choice.rules, served.country, served.subdivision)
     state = state_of(hours, served.time_zones, at)
     if not state.is_open:
         return Refusal(reason=Reason.WINDOW_CLOSED, until=_earliest(state.until, changes_at))
-    last_start = None if state.until is None else state.until - definition.guard
+    # Other rules may close where these go on.
+    ends_at = _earliest(state.until, changes_at)
+    last_start = None if ends_at is None else ends_at - definition.guard
     if last_start is not None and last_start <= at:
-        return Refusal(reason=Reason.CLOSING_SOON, until=_earliest(state.until, changes_at))
+        return Refusal(reason=Reason.CLOSING_SOON, until=ends_at)
     return Permit(
-        until=_earliest(last_start, changes_at, definition.ends_at),
+        until=_earliest(last_start, definition.ends_at),
         closes_at=state.until,
         zone=served,
         choice=choice,
@@ -193,13 +205,7 @@ def choose_rules(
         ]
     except UnknownRule as error:
         return Choice(rules=(), why=f"the campaign names {name}", refusal=str(error))
-    if len(choices) == 1:
-        return choices[0]
-    together = {rule.name: rule for choice in choices for rule in choice.rules}
-    refusals = [choice.refusal for choice in choices if choice.refusal is not None]
-    return Choice(
-        rules=tuple(together.values()), why=choices[0].why, refusal=refusals[0] if refusals else None
-    )
+    return joined(choices)
 
 
 def next_lawful_start(
@@ -242,10 +248,10 @@ def hours_in_words(
 _NO_RULES: Final = Choice(rules=(), why="the campaign names no rule")
 
 
-def _rules_change_at(
+def rules_change_at(
     definition: CampaignDefinition, served: CallingZone, at: datetime, book: RuleBook
 ) -> datetime | None:
-    """When another choice of rules may have to be made: as the day begins in the first of the zones."""
+    """When another choice of rules may have to be made: as the day begins in the first of the zones. None: never."""
     if definition.calling_rule is None or definition.calling_rule == NO_RULE:
         return None
     first = min(at.astimezone(zone(name)).date() for name in served.time_zones)

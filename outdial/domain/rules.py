@@ -6,11 +6,13 @@ it be called, `frequency` how often. Nothing here is legal advice.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from outdial.domain.campaign import Purpose
@@ -209,6 +211,22 @@ class Rule:
         return not self.subdivisions or subdivision is None or subdivision in self.subdivisions
 
 
+@lru_cache(maxsize=4096)
+def rule_digest(rule: Rule) -> str:
+    """A short text that is another where anything of the rule is, and the same in every process."""
+    return hashlib.sha256(_in_order(rule).encode()).hexdigest()[:16]
+
+
+def _in_order(value: object) -> str:
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_in_order, value)))}}}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_in_order, value))})"
+    if is_dataclass(value):
+        return f"({', '.join(_in_order(getattr(value, one.name)) for one in fields(value))})"
+    return repr(value)
+
+
 class UnknownRule(UserError):
     """A campaign or a person names a rule that there is not, or that may not be used like that."""
 
@@ -224,6 +242,17 @@ class Choice:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(rule.name for rule in self.rules)
+
+
+def joined(choices: Sequence[Choice]) -> Choice:
+    """What holds where all of several choices do, such as those of the dates that it is in several zones."""
+    if len(choices) == 1:
+        return choices[0]
+    together = {rule.name: rule for choice in choices for rule in choice.rules}
+    refusals = [choice.refusal for choice in choices if choice.refusal is not None]
+    return Choice(
+        rules=tuple(together.values()), why=choices[0].why, refusal=refusals[0] if refusals else None
+    )
 
 
 @dataclass(frozen=True, slots=True)

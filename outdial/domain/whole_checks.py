@@ -11,6 +11,28 @@ from outdial.domain.pacing import HORIZON, reserve
 from outdial.domain.permit import Reason, Refusal
 
 
+def free_lines(account: Account, open_calls: int, tests_waiting: int) -> int:
+    """`tests_waiting`: test calls that wait for a line, which is theirs before all others'."""
+    return max(0, account.max_concurrent_calls - open_calls - tests_waiting)
+
+
+def account_refusal(
+    account: Account,
+    at: datetime,
+    *,
+    not_here: str | None,
+    everything_stopped_at: datetime | None,
+    free: int,
+) -> Refusal | None:
+    """What holds the whole account at `at`, if anything; see the single checks."""
+    return (
+        stop_refusal(account, not_here=not_here, everything_stopped_at=everything_stopped_at)
+        or provider_refusal(account, at)
+        or lines_refusal(account, free)
+        or rate_refusal(account, at)
+    )
+
+
 def stop_refusal(
     account: Account, *, not_here: str | None, everything_stopped_at: datetime | None
 ) -> Refusal | None:
@@ -19,7 +41,7 @@ def stop_refusal(
         return Refusal(reason=Reason.OTHER_DEPLOYMENT, until=None, says=not_here)
     if everything_stopped_at is not None:
         return Refusal(
-            reason=Reason.STOPPED, until=None, says="everything is stopped: `outdial resume` ends it"
+            reason=Reason.STOPPED, until=None, says="everything is stopped: `outdial resume --all` ends it"
         )
     if account.stopped_at is not None:
         says = f"the account {account.name} was stopped by {account.stopped_by}: {account.stopped_reason}"

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from outdial.clock import Clock
 from outdial.domain.account import Account, limits_facts
 from outdial.domain.campaign import CampaignDefinition
-from outdial.domain.contact import ContactState
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
 from outdial.domain.frequency import PastCall
@@ -26,6 +25,7 @@ from outdial.domain.order import Bucket, Plan
 from outdial.domain.pacing import Slots, reserve
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
+    FATES,
     Case,
     Permit,
     Reason,
@@ -34,12 +34,10 @@ from outdial.domain.permit import (
     refusal_of,
 )
 from outdial.domain.whole_checks import (
+    account_refusal,
+    free_lines,
     limit_refusal,
-    lines_refusal,
     numbers_refusal,
-    provider_refusal,
-    rate_refusal,
-    stop_refusal,
     usable_numbers,
 )
 from outdial.engine.definitions import Definitions
@@ -100,7 +98,8 @@ class Claimed:
 
     `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
     this worker may dial nothing from this database, in one sentence. `judgments`: what it found out about zones, to be
-    noted with `buckets.judge` so that the next claim need not ask.
+    noted with `buckets.judge` so that the next claim need not ask; before that, who was held by the old rules of the
+    campaigns in `changed` is to be let go (`contacts.release_capped`).
     """
 
     calls: Sequence[ClaimedCall] = ()
@@ -112,6 +111,7 @@ class Claimed:
     at: datetime | None = None
     tolerance_seconds: float = 0.0
     judgments: Sequence[Judgment] = ()
+    changed: Set[CampaignId] = frozenset()
     is_drained: bool = False
     may_go_on: bool = False
     not_here: str | None = None
@@ -147,21 +147,26 @@ def claim(
         tolerance_seconds=account.rate.tolerance().total_seconds(),
         is_drained=not work.is_anybody and bool(work.running),
         judgments=work.judgments,
+        changed=work.changed,
         not_here=settings.fence.why_not_here(around.name),
     )
     if not work.planned.due:
         # Nothing to claim, and so nobody to keep waiting; the count is only told.
         open_calls = attempts.count_open(connection, account_id)
-        return replace(found, at=open_calls.at, free_lines=_free_lines(account, open_calls))
+        return replace(
+            found,
+            at=open_calls.at,
+            free_lines=free_lines(account, open_calls.total, open_calls.tests_waiting),
+        )
     account = accounts.lock(connection, account_id)
     assert account is not None, "accounts are never deleted"
     # The database's instant, and a reading of our own clock that is surely not later.
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)
     moment = Moment(at=open_calls.at, read_at=read_at)
-    free = _free_lines(account, open_calls)
+    free = free_lines(account, open_calls.total, open_calls.tests_waiting)
     found = replace(found, at=moment.at, free_lines=free)
-    refusal = account_refusal(account, around, moment.at, free, found.not_here)
+    refusal = _account_refusal(account, around, moment.at, free, found.not_here)
     if refusal is not None:
         return _held_by(found, refusal)
     wanted = min(free, settings.batch_size)
@@ -203,9 +208,9 @@ def next_due(
     if not is_due:
         instants.append(planned.next_due_at)
     else:
-        free = _free_lines(account, open_calls)
+        free = free_lines(account, open_calls.total, open_calls.tests_waiting)
         not_here = settings.fence.why_not_here(around.name)
-        refusal = account_refusal(account, around, at, free, not_here)
+        refusal = _account_refusal(account, around, at, free, not_here)
         instants.append(at if refusal is None else refusal.until)
     return min((instant for instant in instants if instant is not None), default=None)
 
@@ -253,6 +258,7 @@ class _Transaction:
     revisions: Mapping[CampaignId, int]
     slots: Slots
     numbers: Mapping[CampaignId, Sequence[str]]
+    calls_since: datetime = field(init=False)
     slots_used: int = 0
     queues: dict[CampaignId, list[Bucket]] = field(default_factory=dict)
     # Whose queue holds only the first of its buckets.
@@ -335,6 +341,10 @@ class _Transaction:
         self.read.extend(head[: max(places) + 1])
 
     def _refusals(self, found: Sequence[DueContact]) -> dict[ContactId, Refusal]:
+        # As far back as the longest memory: what is older, a shorter one has forgotten by itself.
+        self.calls_since = self.moment.at - max(
+            (self._permit(contact).memory for contact in found), default=timedelta()
+        )
         self.calls_before = self._calls_to(found)
         refusals: dict[ContactId, Refusal] = {}
         for contact in found:
@@ -348,11 +358,10 @@ class _Transaction:
 
     def _calls_to(self, found: Sequence[DueContact]) -> Mapping[str, tuple[PastCall, ...]]:
         """The calls so far to the numbers of those whose rules count them."""
-        memories = {contact.phone_number: self._permit(contact).memory for contact in found}
-        capped = [number for number, memory in memories.items() if memory]
-        if not capped:
+        counted = {contact.phone_number for contact in found if self._permit(contact).memory}
+        if not counted:
             return {}
-        return past_calls.of_numbers(self.connection, capped, self.moment.at - max(memories.values()))
+        return past_calls.of_numbers(self.connection, counted, self.calls_since)
 
     def _case(self, contact: DueContact) -> Case:
         return Case(
@@ -445,39 +454,25 @@ class _Transaction:
         )
 
 
-# What becomes of a contact that may never be called.
-FINAL: Final[Mapping[Reason, tuple[ContactState, str]]] = {
-    Reason.EXCLUDED: (ContactState.EXCLUDED, "exclusion_list"),
-    Reason.NO_CONSENT: (ContactState.EXCLUDED, "no_consent"),
-    Reason.DEADLINE: (ContactState.EXPIRED, "deadline"),
-}
+# By what may end sooner than it says: by the end of a call to the number, or by another rule.
+HELD: Final = frozenset({Reason.NUMBER_BUSY, Reason.CAPPED})
 
 
 def _moved(contact_id: ContactId, refusal: Refusal) -> Move:
-    if refusal.reason in FINAL:
-        state, reason = FINAL[refusal.reason]
+    if refusal.reason in FATES:
+        state, reason = FATES[refusal.reason]
         return Move(id=contact_id, state=state, final_reason=reason)
     return Move(
         id=contact_id,
         next_attempt_at=refusal.until,
-        awaits_number=refusal.reason is Reason.NUMBER_BUSY,
+        is_held=refusal.reason in HELD,
     )
 
 
-def account_refusal(
-    account: Account, around: Deployment, at: datetime, free_lines: int, not_here: str | None
+def _account_refusal(
+    account: Account, around: Deployment, at: datetime, free: int, not_here: str | None
 ) -> Refusal | None:
-    """Whether the whole account is held."""
-    return (
-        stop_refusal(account, not_here=not_here, everything_stopped_at=around.stopped_at)
-        or provider_refusal(account, at)
-        or lines_refusal(account, free_lines)
-        or rate_refusal(account, at)
-    )
-
-
-def _free_lines(account: Account, open_calls: OpenCalls) -> int:
-    return max(0, account.max_concurrent_calls - open_calls.total - open_calls.tests_waiting)
+    return account_refusal(account, at, not_here=not_here, everything_stopped_at=around.stopped_at, free=free)
 
 
 def _held_by(found: Claimed, refusal: Refusal) -> Claimed:

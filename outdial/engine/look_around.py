@@ -33,6 +33,7 @@ class Work:
     definitions: Mapping[CampaignId, CampaignDefinition]
     planned: Plan
     judgments: Sequence[Judgment]
+    changed: Set[CampaignId]
     is_anybody: bool
     cut: Set[CampaignId]
 
@@ -79,6 +80,11 @@ def look_around(
             planned, held=dict(held + Counter(planned.held)), next_due_at=min(instants, default=None)
         ),
         judgments=judgments,
+        changed={
+            one.campaign_id
+            for one in waiting.to_ask
+            if one.judged_as is not None and one.judged_as != facts[one.campaign_id]
+        },
         is_anybody=waiting.is_anybody,
         cut={one for one, count in Counter(b.campaign_id for b in planned.due).items() if count >= most},
     )

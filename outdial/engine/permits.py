@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
@@ -18,7 +19,7 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.holiday_calendar import PACKAGE_VERSION as HOLIDAYS_VERSION
 from outdial.domain.ids import CallingZoneId, CampaignId
 from outdial.domain.permit import Permit, Refusal, Terms, country_refusal, zone_permit
-from outdial.domain.rules import NO_RULE, RuleBook
+from outdial.domain.rules import NO_RULE, RuleBook, rule_digest
 from outdial.domain.zones import CallingZone, zone_data_version
 from outdial.files.rule_books import KeptRuleBook, RuleBooks
 from outdial.storage.deployment import Deployment
@@ -27,21 +28,42 @@ _NO_BOOK = RulesInForce(RuleBook(()))
 _Kept = dict[CallingZoneId, Permit | Refusal]
 
 
+# Campaigns that are over are never asked about again.
+MOST_CAMPAIGNS_KEPT: Final = 1000
+
+
+class _Answers:
+    """What was said by one set of rules. Another set has others, so that none of these is ever taken for one of those."""
+
+    def __init__(self, rules: RulesInForce) -> None:
+        self.rules = rules
+        self._kept: dict[tuple[CampaignId, str], tuple[CampaignDefinition, _Kept]] = {}
+
+    def of(self, campaign_id: CampaignId, definition: CampaignDefinition, scheduler_time_zone: str) -> _Kept:
+        key = (campaign_id, scheduler_time_zone)
+        known = self._kept.get(key)
+        if known is None or known[0] is not definition:
+            if len(self._kept) >= MOST_CAMPAIGNS_KEPT:
+                self._kept = {}
+            known = self._kept[key] = (definition, {})
+        return known[1]
+
+
 class Permits:
-    """Safe to share by the threads of one process: answers are only ever added, or forgotten all at once."""
+    """Safe to share by the threads of one process: rules and what was said by them are only replaced together."""
 
     def __init__(self, rule_books: RuleBooks | None = None) -> None:
         self._books = rule_books or KeptRuleBook()
-        self._rules = _NO_BOOK
-        self._kept: dict[tuple[CampaignId, str], tuple[CampaignDefinition, _Kept]] = {}
+        self._without_rules = _Answers(_NO_BOOK)
+        self._answers = self._without_rules
 
-    def rules(self, around: Deployment) -> RulesInForce:
-        """The rules as they are now. Reads the package's when first asked."""
+    def _by_rules(self, around: Deployment) -> _Answers:
+        """By the rules as they are now. Reads the package's when first asked."""
         book = self._books()
-        if book is not self._rules.book or around.accepted_rules != self._rules.accepted:
-            self._rules = RulesInForce(book, around.accepted_rules)
-            self._kept = {}
-        return self._rules
+        answers = self._answers
+        if book is not answers.rules.book or around.accepted_rules != answers.rules.accepted:
+            answers = self._answers = _Answers(RulesInForce(book, around.accepted_rules))
+        return answers
 
     def asked_by(
         self,
@@ -53,21 +75,18 @@ class Permits:
         """The permits of one account's campaigns."""
         named = (definition.calling_rule for definition in definitions.values())
         needs_rules = any(name not in {None, NO_RULE} for name in named)
+        answers = self._by_rules(around) if needs_rules else self._without_rules
         terms = Terms(
-            rules=self.rules(around) if needs_rules else _NO_BOOK,
+            rules=answers.rules,
             scheduler_time_zone=scheduler_time_zone,
             # Asked anew each time: it may change with any answer of the provider.
             blocked_countries={},
         )
-        kept = {campaign_id: self._of(campaign_id, one, terms) for campaign_id, one in definitions.items()}
+        kept = {
+            campaign_id: answers.of(campaign_id, definition, scheduler_time_zone)
+            for campaign_id, definition in definitions.items()
+        }
         return Asking(account=account, definitions=definitions, terms=terms, kept=kept)
-
-    def _of(self, campaign_id: CampaignId, definition: CampaignDefinition, terms: Terms) -> _Kept:
-        key = (campaign_id, terms.scheduler_time_zone)
-        known = self._kept.get(key)
-        if known is None or known[0] is not definition:
-            known = self._kept[key] = (definition, {})
-        return known[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +125,7 @@ class Asking:
 
 @lru_cache(maxsize=8)
 def _rules_digest(book: RuleBook) -> str:
-    return _digest(*sorted(map(repr, book.rules)))
+    return _digest(*sorted(rule_digest(rule) for rule in book.rules))
 
 
 def _digest(*facts: object) -> str:

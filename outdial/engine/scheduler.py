@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ from outdial.engine.record import Released
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
 from outdial.files.rule_books import KeptRuleBook
-from outdial.storage import accounts, buckets, deployment, workers
-from outdial.storage.database import Database, database_now
+from outdial.storage import accounts, buckets, contacts, deployment, workers
+from outdial.storage.database import Database, database_now, wake_schedulers
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
 from outdial.telephony.transport import AsyncTransport
@@ -43,6 +43,7 @@ from outdial.telephony.transport import AsyncTransport
 log = logging.getLogger("outdial.scheduler")
 
 MAX_BATCH: Final = 1000
+LET_GO_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,10 @@ class Lane:
             self._known,
             self._clock,
         )
+        if claimed.changed:
+            # Before the note by which the change is known.
+            while await self._transactions.run(_let_go, claimed.changed):
+                pass
         if claimed.judgments:
             await self._transactions.run(buckets.judge, claimed.judgments)
         if claimed.not_here is not None and claimed.not_here != self._not_here:
@@ -343,6 +348,16 @@ def _scheduled(result: DialResult) -> ScheduledAttempt:
         provider_call_id=provider_call_id,
         error=error,
     )
+
+
+def _let_go(connection: sa.Connection, campaign_ids: Set[CampaignId]) -> bool:
+    """Who is held by caps of other rules than now is asked about again. True: there may be more."""
+    at = database_now(connection)
+    released = contacts.release_capped(connection, campaign_ids, at, LET_GO_AT_ONCE)
+    buckets.add_due(connection, released)
+    if released:
+        wake_schedulers(connection)
+    return len(released) == LET_GO_AT_ONCE
 
 
 def the_account(connection: sa.Connection, name: str | None) -> Account:

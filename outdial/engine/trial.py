@@ -26,9 +26,9 @@ from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, Con
 from outdial.domain.pacing import reserve
 from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_permit
 from outdial.domain.phone_numbers import normalize
-from outdial.domain.whole_checks import stop_refusal, usable_numbers
+from outdial.domain.whole_checks import account_refusal, free_lines, stop_refusal, usable_numbers
 from outdial.domain.zones import CallingZone, calling_zone_of
-from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment, account_refusal
+from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
@@ -213,7 +213,8 @@ def _check_fences(connection: sa.Connection, account: Account, number: str, fenc
         raise NotCallable(f"{number} is not among the numbers of OUTDIAL_DIAL_ONLY: add it there.")
     if stop_refusal(account, not_here=None, everything_stopped_at=around.stopped_at) is not None:
         raise NotCallable(
-            "Calls are stopped, and that holds for tests too: `outdial account list` says by whom, `outdial resume` ends it."
+            "Calls are stopped, and that holds for tests too: `outdial account list` says by whom, `outdial resume --all` "
+            "(or --account NAME) ends it."
         )
     if account.suspended_at is not None:
         raise NotCallable(
@@ -261,8 +262,14 @@ def _claim(
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account.id)
     moment = Moment(at=open_calls.at, read_at=read_at)
-    free = max(0, account.max_concurrent_calls - open_calls.total)
-    refusal = account_refusal(account, around, moment.at, free, fence.why_not_here(around.name))
+    refusal = account_refusal(
+        account,
+        moment.at,
+        not_here=fence.why_not_here(around.name),
+        everything_stopped_at=around.stopped_at,
+        # What is kept for tests is kept for this one too.
+        free=free_lines(account, open_calls.total, 0),
+    )
     if refusal is not None and refusal.reason in {Reason.STOPPED, Reason.OTHER_DEPLOYMENT}:
         raise NotCallable("Calls were stopped while the test call waited for a line.")
     if refusal is not None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import UserError
-from outdial.domain.rules import NO_RULE, Rule, RuleBook
+from outdial.domain.rules import NO_RULE, Basis, Rule, RuleBook
 from outdial.files.rule_file import load_rule_book
 from outdial.storage import deployment
 from outdial.storage.database import database_now, wake_schedulers
@@ -58,10 +58,12 @@ def accept(connection: sa.Connection, names: Collection[str], book: RuleBook) ->
             )
     if chosen:
         base = _newest(book) if accepted is None else {}
-        deployment.accept_rules(connection, base | {rule.id: rule.version for rule in chosen})
+        taken = {rule.id: rule.version for rule in chosen if rule.basis is not Basis.OWN}
+        deployment.accept_rules(connection, base | taken)
         wake_schedulers(connection)
     return chosen
 
 
 def _newest(book: RuleBook) -> dict[str, int]:
-    return {rule.id: rule.version for rule in sorted(book.rules, key=lambda rule: rule.version)}
+    rules = sorted(book.rules, key=lambda rule: rule.version)
+    return {rule.id: rule.version for rule in rules if rule.basis is not Basis.OWN}

@@ -12,7 +12,17 @@ from outdial.domain.errors import UserError
 from outdial.domain.holiday_calendar import subdivisions_of
 from outdial.domain.lawful_hours import lawful_hours
 from outdial.domain.phone_numbers import normalize
-from outdial.domain.rules import AUTO, Basis, Choice, Confidence, HolidayPolicy, HolidayScope, Rule, RuleBook
+from outdial.domain.rules import (
+    AUTO,
+    Basis,
+    Choice,
+    Confidence,
+    HolidayPolicy,
+    HolidayScope,
+    Rule,
+    RuleBook,
+    joined,
+)
 from outdial.domain.windows import (
     CallingWindow,
     WeeklyWindow,
@@ -67,7 +77,10 @@ def answer(book: RuleBook, question: Question) -> Answer:
     """Raises `UserError` for what is misspelt, missing or contradicts itself."""
     calling_zone = _zone_of(question)
     country = _country_of(question, calling_zone)
-    choice, notes = _choice(book, question, country, _local_date(question.at, calling_zone))
+    chosen = [
+        _choice(book, question, country, on) for on in _local_dates(question.at, calling_zone.time_zones)
+    ]
+    choice, notes = joined([one for one, _ in chosen]), chosen[0][1]
     country = country or next((rule.country for rule in choice.rules if rule.country is not None), None)
     _check_place(question, country, choice)
     if choice.refusal is not None:
@@ -223,6 +236,6 @@ def _check_place(question: Question, country: str | None, choice: Choice) -> Non
         raise CheckRefused(f"{question.subdivision!r} is no subdivision of {country}: {allowed}.")
 
 
-def _local_date(at: datetime, calling_zone: CallingZone) -> date:
-    names = calling_zone.time_zones
-    return at.astimezone(zone(names[0]) if names else UTC).date()
+def _local_dates(at: datetime, names: Sequence[str]) -> list[date]:
+    """On which dates it is asked: zones may be a day apart."""
+    return sorted({at.astimezone(zone(name)).date() for name in names}) or [at.astimezone(UTC).date()]

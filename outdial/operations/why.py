@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
+from outdial.domain.callability import MOST_STEPS, Block, first_opening
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import FINAL_STATES, ContactState
 from outdial.domain.errors import NotFound
@@ -28,13 +29,13 @@ from outdial.domain.permit import (
     Terms,
     country_refusal,
     hours_in_words,
-    next_lawful_start,
     serving_zone,
     zone_permit,
 )
 from outdial.domain.rules import RuleBook
 from outdial.domain.whole_checks import (
     campaign_refusal,
+    free_lines,
     limit_refusal,
     lines_refusal,
     numbers_refusal,
@@ -60,9 +61,6 @@ from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 from outdial.storage.deployment import Deployment
 from outdial.storage.due_contacts import LookedAt
-
-# From one thing that holds somebody to the next, at most so many times: caps and hours that alternate end far sooner.
-MOST_STEPS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +247,7 @@ def _checks(facts: _Facts, at: datetime) -> Iterator[CheckDone]:
     yield _done("caller number", numbers_refusal(facts.numbers), ", ".join(facts.numbers))
     open_here = facts.open_calls.by_campaign.get(facts.campaign.id, 0)
     yield _done("campaign limit", limit_refusal(facts.definition, open_here), f"{open_here} calls open")
-    free = facts.account.max_concurrent_calls - facts.open_calls.total - facts.open_calls.tests_waiting
+    free = free_lines(facts.account, facts.open_calls.total, facts.open_calls.tests_waiting)
     yield _done("lines", lines_refusal(facts.account, free), f"{free} free")
     yield _done("rate", rate_refusal(facts.account, at), "a slot is free")
 
@@ -342,16 +340,13 @@ def _next(facts: _Facts, failed: Sequence[CheckDone], at: datetime) -> tuple[dat
     if due_at is not None and due_at > instant:
         instant, held_by = due_at, next(check.says for check in failed if check.reason is Reason.NOT_DUE)
     for _ in range(MOST_STEPS):
-        start = next_lawful_start(facts.definition, facts.zone, instant, facts.terms)
-        if start is None:
+        opening = first_opening(facts.definition, facts.zone, instant, facts.terms)
+        if isinstance(opening, Block):
             return None, hours_in_words(facts.definition, facts.zone, instant, facts.terms)
-        if start > instant:
+        if opening.at > instant:
             held_by = hours_in_words(facts.definition, facts.zone, instant, facts.terms)
-            instant = start
-        answer = facts.permit(instant)
-        if isinstance(answer, Refusal):
-            return None, answer.says
-        case = facts.case(answer, instant)
+            instant = opening.at
+        case = facts.case(opening.permit, instant)
         refusals = [refusal for check in CONTACT_CHECKS if (refusal := check.refuses(case)) is not None]
         refusal = next((one for one in refusals if one.reason not in PASSING), None)
         if refusal is None:

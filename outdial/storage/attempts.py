@@ -28,7 +28,7 @@ from outdial.domain.settle import Outcome
 from outdial.domain.settling import Settlement
 from outdial.storage import deployment, test_calls
 from outdial.storage.contacts import is_excluded
-from outdial.storage.database import now_expression
+from outdial.storage.database import clock_of, now_expression
 from outdial.storage.rows import Rows
 from outdial.storage.tables import call_attempts, campaigns, contacts, provider_configurations
 from outdial.storage.types import BigId, Instant, Json
@@ -314,10 +314,7 @@ OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELED)
 @cache
 def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows, Any]:
     rows = Rows(dialect, "r", {"id": BigId})
-    now: sa.ColumnElement[Any] = sa.literal_column(
-        "clock_timestamp()" if dialect == "postgresql" else "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
-        Instant,
-    )
+    now = clock_of(dialect)
     still_true = (
         attempts.c.id == rows.c.id,
         attempts.c.worker_id == sa.bindparam("by_worker"),
@@ -348,6 +345,8 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
                 sa.and_(contacts.c.is_test, campaigns.c.status.not_in(OVER)),
             ),
             ~is_excluded(attempts.c.phone_number, contacts.c.person_key, attempts.c.campaign_id, now),
+            # An import may have brought it another consent too.
+            contacts.c.consent_kind.is_not_distinct_from(attempts.c.permit["consent"]["kind"].as_string()),
         ),
         *([attempts.c.phone_number.in_(sa.bindparam("dial_only", expanding=True))] if is_fenced else []),
     )

@@ -131,6 +131,7 @@ def _bucket(row: sa.Row[Any], *, is_judged: bool) -> Bucket:
         next_due_at=row.next_due_at,
         version=row.version,
         is_judged=is_judged,
+        judged_as=row.judged_as,
     )
 
 
@@ -182,7 +183,15 @@ def _waiting(dialect: str) -> tuple[Rows, sa.Select[Any], sa.Select[Any], sa.Sel
     return rows, summary, unjudged, _first_open(dialect, rows, at)
 
 
-SHOWN: Final = ("campaign_id", "calling_zone_id", "priority", "stage", "next_due_at", "version")
+SHOWN: Final = (
+    "campaign_id",
+    "calling_zone_id",
+    "priority",
+    "stage",
+    "next_due_at",
+    "version",
+    "judged_as",
+)
 
 
 def _first_open(dialect: str, rows: Rows, at: sa.BindParameter[datetime]) -> sa.Select[Any]:

@@ -38,14 +38,14 @@ class ContactRow:
 class Move:
     """What becomes of a pending contact that a claim passed over. `next_attempt_at` None: it is final.
 
-    `awaits_number`: held only for the call that its number has open, whose end makes it due at once.
+    `is_held`: only until a call to its number ends, or a rule changes, which makes it due at once.
     """
 
     id: ContactId
     state: ContactState = ContactState.PENDING
     final_reason: str | None = None
     next_attempt_at: datetime | None = None
-    awaits_number: bool = False
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def move(connection: sa.Connection, moves: Collection[Move]) -> None:
             one.state,
             one.final_reason,
             one.next_attempt_at,
-            one.next_attempt_at if one.awaits_number else None,
+            one.next_attempt_at if one.is_held else None,
         )
         for one in moves
     ]
@@ -124,6 +124,35 @@ def release_held(
         sa.update(contacts)
         .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
         .values(next_attempt_at=at, held_until=None)
+        .returning(contacts.c.campaign_id, contacts.c.calling_zone_id, contacts.c.priority, contacts.c.stage)
+    )
+    return [
+        (CampaignId(row.campaign_id), CallingZoneId(row.calling_zone_id), row.priority, Stage(row.stage), at)
+        for row in connection.execute(statement)
+    ]
+
+
+def release_capped(
+    connection: sa.Connection, campaign_ids: Collection[CampaignId], at: datetime, limit: int
+) -> list[tuple[CampaignId, CallingZoneId, int, Stage, datetime]]:
+    """Who was held in these campaigns is due at `at`, at most `limit` at once. Returns the buckets that they wait in."""
+    chosen = (
+        sa.select(contacts.c.id)
+        .where(
+            contacts.c.campaign_id.in_(sorted(campaign_ids)),
+            contacts.c.state == PENDING,
+            contacts.c.held_until.is_not(None),
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+        .cte("chosen")
+    )
+    # One that has another wait by now only loses the mark.
+    is_held = contacts.c.held_until == contacts.c.next_attempt_at
+    statement = (
+        sa.update(contacts)
+        .where(contacts.c.id.in_(sa.select(chosen.c.id)), contacts.c.state == PENDING)
+        .values(next_attempt_at=sa.case((is_held, at), else_=contacts.c.next_attempt_at), held_until=None)
         .returning(contacts.c.campaign_id, contacts.c.calling_zone_id, contacts.c.priority, contacts.c.stage)
     )
     return [

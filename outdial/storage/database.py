@@ -239,7 +239,12 @@ def now_expression(connection: sa.Connection) -> sa.ColumnElement[datetime]:
     clock: Callable[[], datetime] | None = connection.get_execution_options().get("outdial_now")
     if clock is not None:
         return sa.literal(clock(), Instant)
-    if connection.dialect.name == "sqlite":
+    return clock_of(connection.dialect.name)
+
+
+def clock_of(dialect: str) -> sa.ColumnElement[datetime]:
+    """The clock of a database of that kind, for statements that are built once."""
+    if dialect == "sqlite":
         return sa.literal_column("strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'", Instant)
     return sa.literal_column("clock_timestamp()", Instant)
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.exclusions import EVERYWHERE, Reach
+from outdial.storage.database import clock_of
 from outdial.storage.rows import Rows, Types
 from outdial.storage.tables import exclusion_list_entries
 from outdial.storage.types import BigId, Instant
@@ -195,8 +196,9 @@ def _add(dialect: str, of: str) -> tuple[Rows, Any]:
     shared: Types = {"scope": sa.Text, "campaign_id": BigId, "workspace_id": BigId}
     bound: list[sa.ColumnElement[Any]] = [sa.bindparam(name, type_=kind) for name, kind in shared.items()]
     own = [of, "reason", "source", "since", "expires_at"]
-    source = sa.select(*(rows.c[name] for name in own), *bound).where(sa.true()).order_by(rows.c[of])
-    statement = insert(entries).from_select([*own, *shared], source, include_defaults=False)
+    given = (*(rows.c[name] for name in own), *bound, clock_of(dialect))
+    source = sa.select(*given).where(sa.true()).order_by(rows.c[of])
+    statement = insert(entries).from_select([*own, *shared, "created_at"], source, include_defaults=False)
     return rows, statement.on_conflict_do_nothing(
         index_elements=[of, "workspace_id", "scope", sa.text("coalesce(campaign_id, 0)")],
         index_where=sa.and_(entries.c.removed_at.is_(None), entries.c[of].is_not(None)),

@@ -237,7 +237,8 @@ contacts = sa.Table(
     sa.Column("last_attempt_at", Instant),
     sa.Column("last_outcome", sa.Text),
     sa.Column("next_attempt_at", Instant),
-    # Equal to it while the contact is only held for a call that its number has open: the end of that makes it due.
+    # Equal to it while the contact is only held for a call that its number has open, or by a cap: the end of such a call,
+    # or another rule, makes it due.
     sa.Column("held_until", Instant),
     sa.Column("call_after", Instant),
     sa.Column("call_before", Instant),
@@ -268,6 +269,12 @@ contacts = sa.Table(
         sqlite_where=sa.text("state = 'in_progress' AND NOT is_test"),
     ),
     sa.Index("ix_contacts_phone_number", "phone_number"),
+    sa.Index(
+        "ix_contacts_held",
+        "campaign_id",
+        postgresql_where=sa.text("state = 'pending' AND held_until IS NOT NULL"),
+        sqlite_where=sa.text("state = 'pending' AND held_until IS NOT NULL"),
+    ),
     sa.Index(
         "ix_contacts_person_key",
         "person_key",
@@ -453,14 +460,16 @@ exclusion_list_entries = sa.Table(
     metadata,
     _id(),
     _workspace(),
-    # Of a number, of all numbers of a person, or of both.
+    # Of a number, or of all numbers of a person.
     sa.Column("phone_number", sa.Text),
     sa.Column("person_key", sa.Text),
     sa.Column("scope", sa.Text, nullable=False, server_default="all"),
     _to("campaigns", null=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
+    # From when on the person wants no call; null in the next: when we learned of it is not known.
     sa.Column("since", Instant, nullable=False),
+    sa.Column("created_at", Instant),
     sa.Column("expires_at", Instant),
     # Evidence is never deleted: a removal is written beside the entry.
     sa.Column("removed_at", Instant),

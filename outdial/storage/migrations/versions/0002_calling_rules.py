@@ -77,12 +77,20 @@ def upgrade() -> None:
         sqlite_where=sa.text("person_key IS NOT NULL"),
     )
     op.create_index(
+        "ix_contacts_held",
+        "contacts",
+        ["campaign_id"],
+        postgresql_where=sa.text("state = 'pending' AND held_until IS NOT NULL"),
+        sqlite_where=sa.text("state = 'pending' AND held_until IS NOT NULL"),
+    )
+    op.create_index(
         "ix_call_attempts_phone_number_claimed_at", "call_attempts", ["phone_number", "claimed_at"]
     )
     op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
     with op.batch_alter_table("exclusion_list_entries", schema=schema) as table:
         table.alter_column("phone_number", existing_type=sa.Text(), nullable=True)
         table.add_column(sa.Column("person_key", sa.Text()))
+        table.add_column(sa.Column("created_at", Instant))
         table.create_check_constraint(
             op.f("ck_exclusion_list_entries_of_somebody"),
             "phone_number IS NOT NULL OR person_key IS NOT NULL",
@@ -109,12 +117,12 @@ def downgrade() -> None:
     schema = schema_of(op.get_bind())
     op.drop_index("uq_exclusion_list_entries_person_in_force", table_name="exclusion_list_entries")
     op.drop_index("uq_exclusion_list_entries_in_force", table_name="exclusion_list_entries")
-    entries = sa.table("exclusion_list_entries", sa.column("phone_number", sa.Text), schema=schema)
-    op.execute(sa.delete(entries).where(entries.c.phone_number.is_(None)))
+    _fold_entries(schema)
     with op.batch_alter_table("exclusion_list_entries", schema=schema) as table:
         table.drop_constraint(op.f("ck_exclusion_list_entries_of_somebody"), type_="check")
         table.drop_constraint(op.f("ck_exclusion_list_entries_scope_names_campaign"), type_="check")
         table.drop_column("person_key")
+        table.drop_column("created_at")
         table.alter_column("phone_number", existing_type=sa.Text(), nullable=False)
     op.create_index(
         "uq_exclusion_list_entries_in_force",
@@ -126,6 +134,7 @@ def downgrade() -> None:
     )
     op.drop_index("ix_call_attempts_phone_number_claimed_at", table_name="call_attempts")
     op.drop_index("ix_contacts_person_key", table_name="contacts")
+    op.drop_index("ix_contacts_held", table_name="contacts")
     op.drop_column("contacts", "person_key", schema=schema)
     op.drop_table("campaign_revisions")
     for name in ("judged_as", "judged_until", "held_by"):
@@ -137,6 +146,40 @@ def downgrade() -> None:
         table.drop_column("guard_seconds")
     with op.batch_alter_table("deployment", schema=schema) as table:
         table.drop_column("accepted_rules")
+
+
+def _fold_entries(schema: str | None) -> None:
+    """What the old schema cannot hold: it knows no persons, and of a number no two entries for many campaigns at once."""
+    names = {"phone_number": sa.Text, "person_key": sa.Text, "scope": sa.Text, "removed_why": sa.Text}
+    columns = [sa.column(name, kind) for name, kind in names.items()]
+    entries = sa.table(
+        "exclusion_list_entries",
+        *columns,
+        sa.column("removed_at", Instant),
+        sa.column("since", Instant),
+        schema=schema,
+    )
+    of_persons = sa.select(sa.func.count()).where(
+        entries.c.phone_number.is_(None), entries.c.removed_at.is_(None)
+    )
+    count = op.get_bind().execute(of_persons).scalar_one()
+    if count:
+        raise RuntimeError(
+            f"{count} exclusions of persons would be lost, and these people be called: exclude their numbers, end those "
+            "entries with `outdial exclusions remove --person`, and downgrade again"
+        )
+    op.execute(sa.delete(entries).where(entries.c.phone_number.is_(None)))
+    for_all = entries.alias("for_all")
+    covered = sa.exists().where(
+        for_all.c.phone_number == entries.c.phone_number,
+        for_all.c.scope == "all",
+        for_all.c.removed_at.is_(None),
+    )
+    op.execute(
+        sa.update(entries)
+        .where(entries.c.scope == "workspace", entries.c.removed_at.is_(None), covered)
+        .values(removed_at=entries.c.since, removed_why="covered by the entry for all")
+    )
 
 
 def _keep_revisions(schema: str | None) -> None:
