@@ -119,6 +119,12 @@ def plan_country(e164: str) -> str | None:
     return None if plan is None else plan.country
 
 
+def calling_code(country: str) -> str | None:
+    """How numbers of the country (ISO 3166 alpha-2) begin: `+39`. Others may begin so too; None for one that has none."""
+    code = phonenumbers.country_code_for_region(country)
+    return f"+{code}" if code else None
+
+
 def mask(e164: str) -> str:
     """A number for logs: its country code and last two digits, `+39********67`."""
     if len(e164) < 6:

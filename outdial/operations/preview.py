@@ -7,7 +7,7 @@ it as a whole is told apart from that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
 from outdial.domain.callability import (
+    BLOCK_OF_CONTACT,
     PASSING_BLOCKS,
     Answer,
     Block,
@@ -33,7 +34,8 @@ from outdial.domain.contact import ContactState, UniqueBy
 from outdial.domain.errors import NotFound
 from outdial.domain.frequency import PastCall, fewest_calls
 from outdial.domain.ids import CallingZoneId, CampaignId
-from outdial.domain.permit import Case, Reason, Refusal, Terms, serving_zone
+from outdial.domain.permit import FATES, Case, Permit, Reason, Refusal, Terms, serving_zone, zone_permit
+from outdial.domain.phone_numbers import calling_code
 from outdial.domain.sufficiency import Capacity, Forecast, Load, forecast
 from outdial.domain.whole_checks import (
     campaign_refusal,
@@ -191,10 +193,10 @@ def look(connection: sa.Connection, name: str, asked: Asked) -> Seen:
         provider_refusal(account, at),
         numbers_refusal(numbers),
     )
-    question = _question(connection, campaign, asked, opening, at)
+    question = _question(connection, campaign, asked, opening, at, account.blocked_countries)
     with waiting.room_for_large_reads(connection):
         standing = waiting.standing(connection, campaign.id)
-        counted = _count(connection, campaign, asked, opening, question)
+        counted = _count(connection, campaign, asked, opening, question, account.blocked_countries)
     return Seen(
         campaign=campaign,
         account=account,
@@ -279,6 +281,7 @@ def _question(
     asked: Asked,
     opening: Mapping[CallingZoneId, Opening | Block],
     at: datetime,
+    blocked_countries: Collection[str],
 ) -> Question:
     memory = max(
         (one.permit.memory for one in opening.values() if isinstance(one, Opening)), default=timedelta()
@@ -288,16 +291,43 @@ def _question(
         at=at,
         asked_at={one: found.at if isinstance(found, Opening) else at for one, found in opening.items()},
         calls_since=at - memory if memory else None,
+        open_zones=frozenset(zone_id for zone_id, one in opening.items() if isinstance(one, Opening)),
         fewest_calls={
             zone_id: fewest
             for zone_id, one in opening.items()
             if isinstance(one, Opening) and (fewest := fewest_calls(one.permit.choice.rules)) is not None
         },
-        first_campaigns=_first_campaigns(waiting.running(connection, at), campaign.id),
+        open_elsewhere=_open_elsewhere(connection, campaign.id, asked, at),
+        blocked_prefixes=[prefix for one in blocked_countries if (prefix := calling_code(one)) is not None],
         max_attempts=campaign.definition.retry.max_attempts,
         has_unique_numbers=campaign.definition.unique_by is UniqueBy.PHONE_NUMBER,
         dial_only=asked.fence.dial_only,
     )
+
+
+def _open_elsewhere(
+    connection: sa.Connection, campaign_id: CampaignId, asked: Asked, at: datetime
+) -> list[tuple[CampaignId, CallingZoneId]]:
+    """Where the campaigns that come first may call now: who is due there is called there first."""
+    firsts = campaigns.load(connection, _first_campaigns(waiting.running(connection, at), campaign_id))
+    accepted = deployment.load(connection).accepted_rules
+    found: list[tuple[CampaignId, CallingZoneId]] = []
+    for other in firsts.values():
+        account = accounts.by_id(connection, other.account_id)
+        assert account is not None, "accounts are never deleted"
+        terms = Terms(
+            rules=RulesInForce(asked.book, accepted),
+            scheduler_time_zone=asked.scheduler_time_zone,
+            blocked_countries=account.blocked_countries,
+        )
+        ids = buckets.zones_of(connection, other.id)
+        zones = calling_zones.load(connection, ids) if ids else {}
+        found += [
+            (other.id, zone_id)
+            for zone_id, zone in zones.items()
+            if isinstance(zone_permit(other.definition, zone, at, terms), Permit)
+        ]
+    return found
 
 
 def _first_campaigns(running: Mapping[CampaignId, int], campaign_id: CampaignId) -> list[CampaignId]:
@@ -318,6 +348,7 @@ def _count(
     asked: Asked,
     opening: Mapping[CallingZoneId, Opening | Block],
     question: Question,
+    blocked_countries: Mapping[str, str],
 ) -> _Counted:
     counted = _Counted()
     if not opening:
@@ -332,8 +363,8 @@ def _count(
             definition=campaign.definition,
             permit=place.permit,
             fence=asked.fence,
-            # Asked of the zone: a group has numbers of more than one country only where people have moved.
-            blocked_countries={},
+            # A group's number stands for all of them: those that may be blocked are asked about alone.
+            blocked_countries=blocked_countries if group.is_alone else {},
             calls=calls,
             at=place.at,
         )
@@ -388,20 +419,14 @@ def _hold(refusal: Refusal) -> Hold:
     return Hold(reason=refusal.reason, says=refusal.says, until=refusal.until)
 
 
-NO_CONSENT: Final = "no_consent"
-
-
 def _final_block(state: ContactState, reason: str | None) -> Block | None:
     """Under which heading those are counted whom a block has made final."""
-    match state:
-        case ContactState.EXCLUDED:
-            return Block.NO_CONSENT if reason == NO_CONSENT else Block.EXCLUDED
-        case ContactState.EXPIRED:
-            return Block.DEADLINE
-        case ContactState.UNREACHABLE:
-            return Block.INVALID
-        case _:
-            return None
+    if state is ContactState.UNREACHABLE:
+        return Block.INVALID
+    blocks = {fate: BLOCK_OF_CONTACT[refused] for refused, fate in FATES.items()}
+    # Whatever it says as the reason, such as that the list came with it.
+    by_state = {fate[0]: block for fate, block in reversed(blocks.items())}
+    return blocks.get((state, reason or ""), by_state.get(state))
 
 
 def _zones(seen: Seen) -> Iterator[ZoneOutlook]:

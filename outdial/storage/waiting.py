@@ -49,6 +49,7 @@ class Waiting:
     is_first: bool
     waits_elsewhere: bool
     may_be_capped: bool
+    may_be_blocked: bool
     shares_number: bool
     count: int
     calls_left: int
@@ -64,7 +65,7 @@ class Waiting:
 
     @property
     def is_alone(self) -> bool:
-        return self.may_be_capped or self.shares_number
+        return self.may_be_capped or self.may_be_blocked or self.shares_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +73,19 @@ class Question:
     """What is asked about whom. `asked_at`: by zone, when its contacts may be called at the earliest.
 
     `fewest_calls`: by zone, how many calls to a number since `calls_since` may cap it; where none is given, none does.
-    `first_campaigns`: those that have a number before this one. `dial_only`: the only numbers that may be called; empty: all.
+    `open_elsewhere`: of the campaigns that have a number before this one, the zones that may be called now. `dial_only`:
+    the only numbers that may be called; empty: all. `blocked_prefixes`: how numbers begin (`+39`) that the account may not
+    call, perhaps: in `open_zones`, those that ever open, such numbers are looked at alone.
     """
 
     campaign_id: CampaignId
     at: datetime
     asked_at: Mapping[CallingZoneId, datetime]
     calls_since: datetime | None
+    open_zones: Collection[CallingZoneId]
     fewest_calls: Mapping[CallingZoneId, int]
-    first_campaigns: Sequence[CampaignId]
+    open_elsewhere: Sequence[tuple[CampaignId, CallingZoneId]]
+    blocked_prefixes: Sequence[str]
     max_attempts: int
     has_unique_numbers: bool
     dial_only: Collection[str]
@@ -116,7 +121,9 @@ def groups(connection: sa.Connection, question: Question) -> list[Waiting]:
         sa.func.count().label("contacts"),
         sa.func.sum(counted.c.calls_left).label("calls_left"),
     ).group_by(*keys)
-    return [_waiting(row) for row in connection.execute(query, _params(rows, question))]
+    return [
+        _waiting(row) for row in connection.execute(query, _params(rows, question, connection.dialect.name))
+    ]
 
 
 def alone(connection: sa.Connection, question: Question) -> Iterator[list[Waiting]]:
@@ -124,10 +131,12 @@ def alone(connection: sa.Connection, question: Question) -> Iterator[list[Waitin
     rows, facts = _facts(connection.dialect.name, question)
     seen = facts.subquery("facts")
     query: sa.Select[Any] = sa.select(seen, sa.literal(1).label("contacts")).where(
-        sa.or_(seen.c.may_be_capped, seen.c.shares_number)
+        sa.or_(seen.c.may_be_capped, seen.c.may_be_blocked, seen.c.shares_number)
     )
     options = {"stream_results": True, "yield_per": READ_AT_ONCE}
-    found = connection.execute(query, _params(rows, question), execution_options=options)
+    found = connection.execute(
+        query, _params(rows, question, connection.dialect.name), execution_options=options
+    )
     for batch in found.partitions():
         yield [_waiting(row) for row in batch]
 
@@ -209,6 +218,7 @@ KEYS: Final = (
     "is_busy",
     "is_first",
     "may_be_capped",
+    "may_be_blocked",
     "shares_number",
     "waits_elsewhere",
 )
@@ -216,7 +226,11 @@ KEYS: Final = (
 
 def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
     """One row for each contact who waits. Built anew each time: what need not be asked is not in it."""
-    places = Rows(dialect, "z", {"calling_zone_id": BigId, "asked_at": Instant, "fewest_calls": sa.Integer})
+    places = Rows(
+        dialect,
+        "z",
+        {"calling_zone_id": BigId, "asked_at": Instant, "fewest_calls": sa.Integer, "is_open": sa.Boolean},
+    )
     source: Any = contacts.join(places.source, places.c.calling_zone_id == contacts.c.calling_zone_id)
     busy = busy_numbers().subquery("busy")
     source = source.outerjoin(busy, busy.c.phone_number == contacts.c.phone_number)
@@ -226,8 +240,8 @@ def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
         source = source.outerjoin(shared, shared.c.phone_number == contacts.c.phone_number)
         shares_number = shared.c.phone_number.is_not(None)
     waits_elsewhere: sa.ColumnElement[bool] = sa.false()
-    if question.first_campaigns:
-        elsewhere = _numbers_elsewhere(question)
+    if question.open_elsewhere:
+        elsewhere = _numbers_elsewhere(dialect, question)
         source = source.outerjoin(elsewhere, elsewhere.c.phone_number == contacts.c.phone_number)
         waits_elsewhere = elsewhere.c.phone_number.is_not(None)
     number, since = contacts.c.phone_number, question.calls_since
@@ -252,6 +266,10 @@ def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
             busy.c.phone_number.is_not(None).label("is_busy"),
             (contacts.c.attempts_count == 0).label("is_first"),
             (sa.false() if since is None else _had_calls(places, since)).label("may_be_capped"),
+            sa.and_(
+                places.c.is_open == sa.true(),
+                sa.or_(sa.false(), *(number.startswith(one) for one in question.blocked_prefixes)),
+            ).label("may_be_blocked"),
             shares_number.label("shares_number"),
             waits_elsewhere.label("waits_elsewhere"),
             sa.case((left < 1, 1), else_=left).label("calls_left"),
@@ -262,13 +280,17 @@ def _facts(dialect: str, question: Question) -> tuple[Rows, sa.Select[Any]]:
     return places, query
 
 
-def _params(places: Rows, question: Question) -> dict[str, Any]:
-    return places.params(
-        [
-            (one, asked_at, question.fewest_calls.get(one))
-            for one, asked_at in sorted(question.asked_at.items())
-        ]
-    )
+def _params(places: Rows, question: Question, dialect: str) -> dict[str, Any]:
+    asked = [
+        (one, asked_at, question.fewest_calls.get(one), one in question.open_zones)
+        for one, asked_at in sorted(question.asked_at.items())
+    ]
+    elsewhere = _open_elsewhere(dialect).params(sorted(question.open_elsewhere))
+    return {**places.params(asked), **(elsewhere if question.open_elsewhere else {})}
+
+
+def _open_elsewhere(dialect: str) -> Rows:
+    return Rows(dialect, "e", {"campaign_id": BigId, "calling_zone_id": BigId})
 
 
 def _had_calls(places: Rows, since: datetime) -> sa.ColumnElement[bool]:
@@ -293,17 +315,23 @@ def _shared_numbers(campaign_id: CampaignId) -> sa.Subquery:
     )
 
 
-def _numbers_elsewhere(question: Question) -> sa.Subquery:
-    """Which wait in a campaign that comes first. A join, so that the database begins with whichever list is short."""
+def _numbers_elsewhere(dialect: str, question: Question) -> sa.Subquery:
+    """Which are due in a campaign that comes first. A join, so that the database begins with whichever list is short."""
     mine, other = contacts.alias("mine"), contacts.alias("other")
+    open_there = _open_elsewhere(dialect)
+    is_open = sa.and_(
+        open_there.c.campaign_id == other.c.campaign_id,
+        open_there.c.calling_zone_id == other.c.calling_zone_id,
+    )
     return (
         sa.select(mine.c.phone_number)
         .join_from(mine, other, other.c.phone_number == mine.c.phone_number)
+        .join(open_there.source, is_open)
         .where(
             mine.c.campaign_id == question.campaign_id,
             mine.c.state == PENDING,
-            other.c.campaign_id.in_(tuple(question.first_campaigns)),
             other.c.state == PENDING,
+            other.c.next_attempt_at <= sa.literal(question.at, Instant),
         )
         .distinct()
         .subquery("elsewhere")
@@ -323,6 +351,7 @@ def _waiting(row: sa.Row[Any]) -> Waiting:
         is_first=bool(row.is_first),
         waits_elsewhere=bool(row.waits_elsewhere),
         may_be_capped=bool(row.may_be_capped),
+        may_be_blocked=bool(row.may_be_blocked),
         shares_number=bool(row.shares_number),
         count=row.contacts,
         calls_left=int(row.calls_left),

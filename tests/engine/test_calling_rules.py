@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,19 +20,22 @@ from outdial.domain.attempt import Ending, EventKind
 from outdial.domain.campaign import CampaignDefinition, Purpose
 from outdial.domain.contact import ContactState
 from outdial.domain.errors import RateLimited
-from outdial.domain.ids import CallId
+from outdial.domain.ids import CallId, CallingZoneId, CampaignId
+from outdial.domain.permit import Permit, Refusal
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.rules import Basis, RuleBook, UnknownRule
 from outdial.domain.zones import CallingZone, ZoneSource, all_zone_names
 from outdial.engine.claim import ClaimSettings, claim
 from outdial.engine.definitions import Definitions
+from outdial.engine.permits import Asking, Permits
 from outdial.files.rule_file import load_rule_book, parse_rules
 from outdial.operations.accepted_rules import accept, pending
 from outdial.operations.campaigns import apply_campaign
-from outdial.storage import deployment, workers
+from outdial.storage import accounts, attempts, deployment, workers
 from outdial.storage.database import database_now
-from outdial.storage.tables import contacts
-from tests.support.world import RecordingProvider, World, event, number, refusing
+from outdial.storage.deployment import Deployment
+from outdial.storage.tables import call_attempts, contacts
+from tests.support.world import ROME as WORLD_ROME, RecordingProvider, World, event, number, refusing
 
 ROME = ZoneInfo("Europe/Rome")
 DEFINITION = CampaignDefinition(name="survey", purpose=Purpose.SURVEY, account="main")
@@ -407,3 +413,127 @@ def test_a_rule_may_ask_for_consent_too_and_the_permit_says_what_was_given(
     [attempt] = world.attempts()
     assert attempt["permit"]["consent"] == {"kind": "written", "at": None, "source": "form 7"}
     assert attempt["permit"]["consent_required"] == ["written"]
+
+
+# --- one number under several rules, and rules that change
+
+
+ONE_A_DAY = rule("day", more='caps = [{ max_calls = 1, hours = 24, counts = "attempts" }]')
+ONE_A_MONTH = rule("month", more='caps = [{ max_calls = 1, days = 30, counts = "attempts" }]')
+
+
+def test_a_number_in_a_capped_and_in_an_uncapped_campaign_stops_nobody_else(
+    world: World, rules: Rules
+) -> None:
+    rules.write(ONE_A_DAY)
+    world.add_contacts(world.add_campaign("capped", calling_rule="day"), [number(1)])
+    world.add_contacts(world.add_campaign("free"), [number(1)])
+    world.add_contacts(world.add_campaign("third"), map(number, range(10, 20)))
+    assert sorted(dial(world, rules)) == sorted([number(1), *map(number, range(10, 20))])
+
+
+def test_of_two_caps_about_one_number_the_looser_campaign_may_call(world: World, rules: Rules) -> None:
+    rules.write(ONE_A_DAY, ONE_A_MONTH)
+    world.add_contacts(world.add_campaign("first", calling_rule="day"), [number(1)])
+    assert dial(world, rules) == [number(1)]
+    world.shift_attempts(10 * 24 * 3600)
+    with world.database.begin() as connection:
+        long_ago = database_now(connection) - timedelta(days=10)
+        connection.execute(sa.update(call_attempts).values(claimed_at=long_ago))
+    [monthly] = world.add_contacts(world.add_campaign("month", calling_rule="month"), [number(1)])
+    world.add_contacts(world.add_campaign("day", calling_rule="day"), [number(1)])
+    assert dial(world, rules) == [number(1)]
+    # The end of that call made it due, to be asked about again.
+    assert dial(world, rules) == []
+    assert world.contact(monthly)["attempts_count"] == 0
+    assert world.contact(monthly)["next_attempt_at"] > datetime.now(UTC) + timedelta(days=19)
+
+
+def test_a_cap_that_is_loosened_lets_those_go_whom_it_held(world: World, rules: Rules) -> None:
+    rules.write(ONE_A_MONTH)
+    for name in ("one", "two"):
+        world.add_contacts(world.add_campaign(name, calling_rule="month"), [number(1)])
+    provider = RecordingProvider()
+    service = world.service(provider, own_rules=rules.path)
+    for _ in range(3):
+        service.run()
+        world.hear(*(event(EventKind.ENDED, r.call_id, ending=Ending.BUSY) for r in provider.requests))
+    assert len(provider.requests) == 1
+    rules.write(ONE_A_MONTH.replace("max_calls = 1", "max_calls = 5"))
+    for _ in range(2):
+        service.run()
+    assert len(provider.requests) == 2
+
+
+def test_no_call_leaves_less_than_a_guard_before_other_rules_close(world: World, rules: Rules) -> None:
+    tomorrow = (datetime.now(ROME) + timedelta(days=1)).date().isoformat()
+    until_tomorrow = rule(more='country = "IT"')
+    closed_then = rule(
+        "closed", windows=hours_from_now(2, 2.5), more=f'country = "IT"\nvalid_from = {tomorrow}'
+    )
+    rules.write(until_tomorrow, closed_then)
+    # Longer than what is left of the day, whatever the hour.
+    world.add_contacts(world.add_campaign(calling_rule="auto", guard_seconds=86_400), [number(1)])
+    assert world.run_pass(RecordingProvider(), own_rules=rules.path).held == {"closing_soon": 1}
+
+
+def test_two_threads_never_take_an_answer_of_other_rules(world: World, rules: Rules) -> None:
+    """While one of them is about to ask, the other sees the new rules and is answered by them."""
+    old = RuleBook(parse_rules("format = 1\n" + rule(), "r"))
+    new = RuleBook(parse_rules("format = 1\n" + rule(windows=hours_from_now(2, 4)), "r"))
+    current = [old]
+    permits = Permits(lambda: current[0])
+    definition = CampaignDefinition(
+        name="survey", purpose=Purpose.SURVEY, account="main", calling_rule="house"
+    )
+    campaign_id = CampaignId(1)
+    account = world.database.run(accounts.by_id, world.account_id)
+    assert account is not None
+
+    def asking() -> Asking:
+        return permits.asked_by(account, Deployment(), {campaign_id: definition}, "UTC")
+
+    slow = asking()
+    current[0] = new
+    quick = asking()
+    at, zone_id = datetime.now(UTC), CallingZoneId(1)
+    assert isinstance(slow.permit(campaign_id, zone_id, WORLD_ROME, at), Permit)
+    assert isinstance(quick.permit(campaign_id, zone_id, WORLD_ROME, at), Refusal)
+    assert slow.facts({campaign_id: 1}) != quick.facts({campaign_id: 1})
+
+
+def test_what_a_rule_says_has_the_same_digest_in_every_process() -> None:
+    code = (
+        "from outdial.files.rule_file import load_rule_book\n"
+        "from outdial.domain.rules import rule_digest\n"
+        "print([rule_digest(rule) for rule in load_rule_book().rules])"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_consent_that_is_withdrawn_after_the_claim_stops_the_call(world: World, rules: Rules) -> None:
+    [contact] = world.add_contacts(
+        world.add_campaign(required_consent="written"), [number(1)], consent_kind="written"
+    )
+    worker = world.database.run(lambda c: workers.start(c, "test", database_now(c)))
+    settings = ClaimSettings(
+        batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4()))
+    )
+    claimed = world.database.run(claim, world.account_id, worker, "c", settings, world.known, SystemClock())
+    ids = [call.attempt_id for call in claimed.calls]
+    with world.database.begin() as connection:
+        connection.execute(sa.update(contacts).where(contacts.c.id == contact).values(consent_kind="prior"))
+    assert world.database.run(attempts.last_check, ids, worker) == frozenset()
+    with world.database.begin() as connection:
+        connection.execute(sa.update(contacts).where(contacts.c.id == contact).values(consent_kind="written"))
+    assert world.database.run(attempts.last_check, ids, worker) == frozenset(ids)
