@@ -75,7 +75,7 @@ def add(
         return
     say(
         f"Newly excluded: {done.entries} of {len(numbers) + len(person_keys)}. "
-        f"Waiting contacts taken out of the queue: {done.contacts}."
+        f"Waiting contacts taken out of the queue, for good: {done.contacts}."
     )
 
 

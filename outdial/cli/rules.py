@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from outdial.cli.output import print_facts, print_json, print_table, say, warn
+from outdial.domain.errors import UserError
 
 if TYPE_CHECKING:
     from outdial.domain.rules import Rule, RuleBook
@@ -45,14 +46,18 @@ def list_(
 ) -> None:
     """The rules that are known, and how new the data are that they are worked out with."""
     from outdial.domain.holiday_calendar import PACKAGE_VERSION
+    from outdial.domain.places import WrongPlace, country_code
     from outdial.domain.rules import CAVEAT
     from outdial.domain.zones import zone_data_version
 
+    try:
+        code = None if country is None else country_code(country)
+    except WrongPlace as error:
+        raise UserError(f"--country {country} {error}.") from error
     found = [
         rule
         for rule in _book(own).rules
-        if (country is None or rule.country == country.upper())
-        and (purpose is None or purpose in rule.purposes)
+        if (code is None or rule.country == code) and (purpose is None or purpose in rule.purposes)
     ]
     zone_data = zone_data_version()
     if as_json:
@@ -68,7 +73,8 @@ def list_(
         print_table(
             ["rule", "place", "purposes", "hours", "holidays", "caps", "confidence"],
             [_row(rule) for rule in found],
-            empty="No rule is known for that: `auto` then takes the strictest.",
+            empty="No rule is known for that: `auto` then takes zz-survey-courtesy for surveys and information, "
+            "zz-strictest for the rest.",
         )
         say("")
         say(f"Time zones: tzdata {zone_data.version}. Holidays: the package holidays {PACKAGE_VERSION}.")

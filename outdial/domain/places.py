@@ -101,7 +101,15 @@ def _place_of(
     if part is None and text and named is None and prefix is None and home in _NEIGHBORS:
         neighbor = _part(_NEIGHBORS[home], text)
         if neighbor is not None:
+            if part_of_postal_code(home, postal_code) is not None:
+                raise WrongPlace(
+                    "region", f"lies in {_NEIGHBORS[home]}, and the postal code in {home}: write the country"
+                )
             home, part = _NEIGHBORS[home], neighbor
+    if part is None and text and named in _NEIGHBORS and _part(_NEIGHBORS[named], text) is not None:
+        raise WrongPlace(
+            "region", f"lies in {_NEIGHBORS[named]}, and the country is {named}: keep one of the two"
+        )
     # A number's country is no address: only where the region is known there does it count as one.
     stated = named or prefix or (home if part is not None else None)
     return _whole(home, stated, part, region, postal_code)

@@ -79,6 +79,10 @@ class Applies(StrEnum):
     BY_NAME = "by_name"
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 class CapCounts(StrEnum):
     ATTEMPTS = "attempts"
     CONNECTED = "connected"
@@ -98,9 +102,11 @@ class Cap:
             raise ValueError("a cap counts either by hours or by days: write one of the two")
 
     def __str__(self) -> str:
-        what = "calls" if self.counts is CapCounts.ATTEMPTS else "conversations"
-        period = f"{self.hours} hours" if self.days is None else f"{self.days} calendar days"
-        return f"at most {self.max_calls} {what} in {period}"
+        what = "call" if self.counts is CapCounts.ATTEMPTS else "conversation"
+        period = (
+            _counted(self.hours or 0, "hour") if self.days is None else _counted(self.days, "calendar day")
+        )
+        return f"at most {_counted(self.max_calls, what)} in {period}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

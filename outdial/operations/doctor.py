@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -22,10 +22,11 @@ from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import SchemaOutOfDate
 from outdial.domain.fences import Fence
 from outdial.domain.holiday_calendar import PACKAGE_VERSION
-from outdial.domain.rules import RuleBook
+from outdial.domain.rules import AUTO, NO_RULE, RuleBook, UnknownRule
 from outdial.domain.zones import zone_data_version
 from outdial.operations.accepted_rules import pending
 from outdial.storage import accounts, campaign_contacts, campaigns, deployment, migrate, workers
+from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -136,7 +137,7 @@ def check_installation(
     if book is not None:
         yield _new_rules(connection, book)
     yield _workers(connection)
-    yield from _campaigns(connection)
+    yield from _campaigns(connection, book)
 
 
 def passed(name: str, says: str) -> Check:
@@ -206,7 +207,31 @@ def _new_rules(connection: sa.Connection, book: RuleBook) -> Check:
     )
 
 
-def _campaigns(connection: sa.Connection) -> Iterator[Check]:
+def _lost_rules(running: Sequence[Campaign], book: RuleBook | None) -> Iterator[Check]:
+    """Rules that running campaigns name and nobody knows here: these campaigns call nobody."""
+    lost = sorted(
+        {name for one in running if (name := one.definition.calling_rule) and not _is_known(name, book)}
+    )
+    if book is not None and lost:
+        yield Check(
+            name="named rules",
+            verdict=Verdict.FAIL,
+            says=f"running campaigns name rules that are not known here, and call nobody: {_listed(lost)}",
+            cure="Set OUTDIAL_RULES_FILE to the file that has them, for every process, or name others and apply again.",
+        )
+
+
+def _is_known(name: str, book: RuleBook | None) -> bool:
+    if book is None or name in {AUTO, NO_RULE}:
+        return True
+    try:
+        book.find(name)
+    except UnknownRule:
+        return False
+    return True
+
+
+def _campaigns(connection: sa.Connection, book: RuleBook | None) -> Iterator[Check]:
     running = [one for one in campaigns.all_campaigns(connection) if one.status is CampaignStatus.RUNNING]
     lawless = sorted(one.definition.name for one in running if one.definition.calling_rule is None)
     if lawless:
@@ -218,6 +243,7 @@ def _campaigns(connection: sa.Connection) -> Iterator[Check]:
         )
     else:
         yield passed("calling rules", "no running campaign is without one")
+    yield from _lost_rules(running, book)
     names = {one.id: one.definition.name for one in running}
     waiting = campaign_contacts.count_waiting_in_unknown_zones(connection, list(names))
     served = {one.id for one in running if one.definition.serves_unknown_zones}

@@ -238,13 +238,16 @@ def _summary(standing: Standing) -> str:
         caller = "any campaign of this workspace"
     else:
         names = sorted({entry["campaign"] for entry in forbidding})
-        caller = f"the campaign{'s' * (len(names) > 1)} {', '.join(names)}, others may"
+        caller = f"the campaign{'s' * (len(names) > 1)} {', '.join(names)}"
     # The last to end is the one that counts.
     entry = max(forbidding, key=lambda one: one["expires_at"] or datetime.max.replace(tzinfo=UTC))
     until = "" if entry["expires_at"] is None else f" until {entry['expires_at'].isoformat()}"
     is_anothers = number is not None and entry["phone_number"] != number
     owner = f", for the person {entry['person_key']} is excluded" if is_anothers else ""
-    return f"{who} may not be called by {caller}{until}{owner} ({entry['reason']}, {entry['source']})."
+    others = "; by others it may" if entry["scope"] == ExclusionScope.CAMPAIGN else ""
+    return (
+        f"{who} may not be called by {caller}{until}{others}{owner} ({entry['reason']}, {entry['source']})."
+    )
 
 
 def _instant_of(text: str) -> datetime:

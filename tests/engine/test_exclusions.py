@@ -260,7 +260,7 @@ def test_entries_of_other_scopes_live_side_by_side_and_end_for_themselves(world:
         assert [entry["scope"] for entry in standing.in_force] == ["workspace", "campaign"]
         assert "may not be called by any campaign of this workspace" in standing.summary
         standing = exclusions.remove(connection, number(1), by="ada", why="consented", workspace=True)
-        assert "may not be called by the campaign one, others may" in standing.summary
+        assert "may not be called by the campaign one; by others it may" in standing.summary
         standing = exclusions.remove(connection, number(1), by="ada", why="consented", campaign="one")
         assert standing.summary == f"{number(1)} may be called: no exclusion is in force any more."
         # What was said of the person stands.

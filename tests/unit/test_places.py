@@ -351,3 +351,14 @@ def zones_loadable(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "postal_code"),
+    [("", "Ontario", "90210"), ("US", "Ontario", ""), ("CA", "Florida", "")],
+)
+def test_what_contradicts_itself_across_a_border_is_refused(
+    country: str, region: str, postal_code: str
+) -> None:
+    with pytest.raises(WrongPlace, match="lies in"):
+        place_of(country, region, postal_code, number_country="US", default_time_zone=None)
