@@ -110,8 +110,10 @@ def first_opening(
     answer = zone_permit(definition, calling_zone, at, terms)
     if isinstance(answer, Permit):
         return Opening(at=at, permit=answer)
-    if answer.reason in BLOCK_OF_PLACE:
-        return BLOCK_OF_PLACE[answer.reason]
+    never = BLOCK_OF_PLACE.get(answer.reason, Block.NEVER_OPEN)
+    # A rule that may not be applied yet may be later.
+    if never is not Block.NEVER_OPEN and answer.until is None:
+        return never
     instant = at
     served = serving_zone(definition, calling_zone, terms.scheduler_time_zone)
     for _ in range(MOST_STEPS):
@@ -121,12 +123,12 @@ def first_opening(
         if changes_at is not None and (start is None or changes_at <= start):
             start = changes_at
         if start is None or (definition.ends_at is not None and start >= definition.ends_at):
-            return Block.NEVER_OPEN
+            return never
         answer = zone_permit(definition, calling_zone, start, terms)
         if isinstance(answer, Permit):
             return Opening(at=start, permit=answer)
         instant = start
-    return Block.NEVER_OPEN
+    return never
 
 
 def openings(

@@ -106,10 +106,9 @@ def _place_of(
                     "region", f"lies in {_NEIGHBORS[home]}, and the postal code in {home}: write the country"
                 )
             home, part = _NEIGHBORS[home], neighbor
-    if part is None and text and named in _NEIGHBORS and _part(_NEIGHBORS[named], text) is not None:
-        raise WrongPlace(
-            "region", f"lies in {_NEIGHBORS[named]}, and the country is {named}: keep one of the two"
-        )
+    across = None if named is None else _NEIGHBORS.get(named)
+    if part is None and text and across is not None and _part(across, text) is not None:
+        raise WrongPlace("region", f"lies in {across}, and the country is {named}: keep one of the two")
     # A number's country is no address: only where the region is known there does it count as one.
     stated = named or prefix or (home if part is not None else None)
     return _whole(home, stated, part, region, postal_code)

@@ -288,6 +288,14 @@ class RuleBook:
             raise UnknownRule(f"There is no calling rule {name!r}: `outdial rules list` shows all.")
         return found
 
+    def find_for(self, name: str, on: date) -> Rule:
+        """As `find`, but of an id the newest version that is in force on that date, where one is. Raises `UnknownRule`."""
+        found = self.find(name)
+        if found.name == name or found.is_in_force(on):
+            return found
+        versions = [rule for rule in self.rules if rule.id == found.id and rule.is_in_force(on)]
+        return max(versions, key=lambda rule: rule.version, default=found)
+
     def next_change(self, on: date) -> date | None:
         """The first date after `on` from which a rule may be in force that was not, or not be any more."""
         found = bisect_right(self._changes, on)
@@ -297,7 +305,7 @@ class RuleBook:
         """Whether a campaign of that purpose may name `auto` or that rule on that day. Raises `UnknownRule`."""
         if name == AUTO:
             return
-        rule = self.find(name)
+        rule = self.find_for(name, on)
         if purpose not in rule.purposes:
             meant = ", ".join(sorted(rule.purposes))
             raise UnknownRule(
@@ -349,7 +357,7 @@ class RuleBook:
     def _by_own_name(
         self, name: str, purpose: Purpose, country: str | None, subdivision: str | None, on: date
     ) -> Choice:
-        rule = self.find(name)
+        rule = self.find_for(name, on)
         try:
             self.check_name(name, purpose, on)
         except UnknownRule as error:

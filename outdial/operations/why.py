@@ -342,9 +342,9 @@ def _next(facts: _Facts, failed: Sequence[CheckDone], at: datetime) -> tuple[dat
     for _ in range(MOST_STEPS):
         opening = first_opening(facts.definition, facts.zone, instant, facts.terms)
         if isinstance(opening, Block):
-            return None, hours_in_words(facts.definition, facts.zone, instant, facts.terms)
+            return None, _place_in_words(facts, instant)
         if opening.at > instant:
-            held_by = hours_in_words(facts.definition, facts.zone, instant, facts.terms)
+            held_by = _place_in_words(facts, instant)
             instant = opening.at
         case = facts.case(opening.permit, instant)
         refusals = [refusal for check in CONTACT_CHECKS if (refusal := check.refuses(case)) is not None]
@@ -356,6 +356,13 @@ def _next(facts: _Facts, failed: Sequence[CheckDone], at: datetime) -> tuple[dat
             return None, refusal.says
         instant, held_by = refusal.until, refusal.says
     return None, held_by
+
+
+def _place_in_words(facts: _Facts, at: datetime) -> str:
+    """What holds everybody there at `at`."""
+    answer = facts.permit(at)
+    says = answer.says if isinstance(answer, Refusal) else ""
+    return says.rstrip(".") or hours_in_words(facts.definition, facts.zone, at, facts.terms)
 
 
 def _sentence(

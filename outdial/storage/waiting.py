@@ -180,13 +180,16 @@ def held_seconds(
 ) -> tuple[list[float], list[float]]:
     """For how long the campaign's last calls, and its account's, kept their lines. Test calls are left out."""
     newest = (
-        sa.select(call_attempts).order_by(call_attempts.c.id.desc()).limit(CALLS_MEASURED).subquery("newest")
+        sa.select(call_attempts)
+        .where(call_attempts.c.account_id == account_id)
+        .order_by(call_attempts.c.id.desc())
+        .limit(CALLS_MEASURED)
+        .subquery("newest")
     )
     query = (
         sa.select(newest.c.campaign_id, newest.c.sent_at, newest.c.ended_at)
         .join_from(newest, contacts, contacts.c.id == newest.c.contact_id)
         .where(
-            newest.c.account_id == account_id,
             newest.c.sent_at.is_not(None),
             newest.c.ended_at.is_not(None),
             sa.func.coalesce(newest.c.outcome, "") != Outcome.NOT_PLACED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -66,7 +66,7 @@ class RandomWorld:
         self.at = START + timedelta(seconds=self.chance.randrange(14 * 86400))
         engine = self.world.engine.execution_options(outdial_now=lambda: self.at)
         self.world.database = Database(engine, SystemClock())
-        self.book = RuleBook(tuple(self._rule(index) for index in range(3)))
+        self.book = RuleBook(tuple(version for index in range(3) for version in self._versions(index)))
         self.world.known = Definitions(rule_books=lambda: self.book)
         self.fence = Fence(dial_only=frozenset(map(number, range(8)))) if self._seldom() else NOBODY_ELSE
         self.worker: WorkerId = self.world.database.run(lambda c: workers.start(c, "test", self.at))
@@ -105,6 +105,15 @@ class RandomWorld:
         days = self.chance.choice([range(7), range(7), range(5), (5, 6)])
         end = (start + length) % 1440
         return WeeklyWindow(days=frozenset(days), start_minute=start, end_minute=end)
+
+    def _versions(self, index: int) -> tuple[Rule, ...]:
+        """One rule, or one that another takes over from within a few days."""
+        first = self._rule(index)
+        if self.chance.random() < 0.5:
+            return (first,)
+        ends_on = self.at.date() + timedelta(days=self.chance.randrange(3))
+        second = replace(self._rule(index), version=2, valid_from=ends_on + timedelta(days=1))
+        return (replace(first, valid_to=ends_on), second)
 
     def _rule(self, index: int) -> Rule:
         caps = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,15 @@ def test_every_place_and_purpose_has_rules() -> None:
         for purpose in Purpose:
             for is_automated in (True, False):
                 assert chosen(purpose, country, subdivision, is_automated=is_automated)
+
+
+def test_a_rule_that_is_named_by_its_id_holds_in_the_version_that_is_in_force() -> None:
+    courtesy = load_rule_book().find("zz-survey-courtesy")
+    first = replace(courtesy, version=1, valid_to=date(2026, 12, 31))
+    second = replace(courtesy, version=2, valid_from=date(2027, 1, 1))
+    book = RuleBook((first, second))
+    chosen = [
+        book.choose(courtesy.id, purpose=Purpose.SURVEY, country=None, on=on).names
+        for on in (date(2026, 12, 31), date(2027, 1, 1))
+    ]
+    assert chosen == [(first.name,), (second.name,)]
