@@ -93,7 +93,8 @@ class Terms:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
     """Contacts of this campaign may be called in this zone, by calls that leave before `until` (aware UTC; None: no end
-    in sight). `closes_at` is when the hours end, a guard later.
+    in sight). `closes_at` is when the hours end, a guard later. `memory`: how far back calls to a number count;
+    `rules_change_at`: when other rules may hold.
     """
 
     until: datetime | None
@@ -103,6 +104,7 @@ class Permit:
     hours: LawfulHours
     guard: timedelta
     memory: timedelta
+    rules_change_at: datetime | None
 
     def facts(self, at: datetime) -> dict[str, Any]:
         """What is stored with an attempt claimed at `at`, as far as the zone goes."""
@@ -161,6 +163,7 @@ def zone_permit(
         hours=hours,
         guard=definition.guard,
         memory=longest_memory(choice.rules),
+        rules_change_at=changes_at,
     )
 
 
@@ -410,7 +413,9 @@ def _capped(case: Case) -> Refusal | None:
     held = held_by_frequency(case.permit.choice.rules, case.calls, case.permit.zone.time_zones, case.at)
     if held is None:
         return None
-    return Refusal(reason=Reason.CAPPED, until=held.until, says=held.by)
+    # Other rules may count otherwise.
+    until = _earliest(held.until, case.permit.rules_change_at)
+    return Refusal(reason=Reason.CAPPED, until=until, says=held.by)
 
 
 def _counted(case: Case) -> str:

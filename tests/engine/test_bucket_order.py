@@ -63,6 +63,7 @@ def test_the_first_buckets_by_statement_are_the_first_by_the_domain(world: World
             hours=lawful_hours(CallingWindow(), (), "IT"),
             guard=timedelta(),
             memory=timedelta(),
+            rules_change_at=None,
         )
 
     assert len(everything) == len(zones) * len(Stage)

@@ -46,6 +46,7 @@ def permit(until: datetime | None = None) -> Permit:
         hours=lawful_hours(CallingWindow(), (), "IT"),
         guard=timedelta(),
         memory=timedelta(),
+        rules_change_at=None,
     )
 
 
