@@ -127,7 +127,9 @@ def first_opening(
         answer = zone_permit(definition, calling_zone, start, terms)
         if isinstance(answer, Permit):
             return Opening(at=start, permit=answer)
-        instant = start
+        if answer.until is None:
+            return never
+        instant = answer.until
     return never
 
 

@@ -151,12 +151,15 @@ def zone_permit(
     if not state.is_open:
         return Refusal(reason=Reason.WINDOW_CLOSED, until=_earliest(state.until, changes_at))
     # Other rules may close where these go on.
-    ends_at = _earliest(state.until, changes_at)
+    are_others = changes_at is not None and (
+        choose_rules(definition, served, changes_at, terms.rules).names != choice.names
+    )
+    ends_at = _earliest(state.until, changes_at if are_others else None)
     last_start = None if ends_at is None else ends_at - definition.guard
     if last_start is not None and last_start <= at:
-        return Refusal(reason=Reason.CLOSING_SOON, until=ends_at)
+        return Refusal(reason=Reason.CLOSING_SOON, until=_earliest(ends_at, changes_at))
     return Permit(
-        until=_earliest(last_start, definition.ends_at),
+        until=_earliest(last_start, changes_at, definition.ends_at),
         closes_at=state.until,
         zone=served,
         choice=choice,
