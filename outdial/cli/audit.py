@@ -13,7 +13,7 @@ from outdial.cli.context import open_context
 from outdial.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from outdial.operations.audit import Broken, Report
+    from outdial.operations.audit_report import Broken, Report
 
 MOST_LINES: Final = 100
 
@@ -60,7 +60,7 @@ def audit(
 
 def _say(report: Report) -> None:
     from outdial.domain.audit import MEANINGS
-    from outdial.operations.audit import MOST_KEPT
+    from outdial.operations.audit_report import MOST_KEPT
 
     rows = [
         (check, tally.judged, tally.violations, tally.unjudged or "", f"every call {MEANINGS[check]}")
