@@ -13,7 +13,7 @@ from outdial.cli.context import open_context
 from outdial.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from outdial.operations.audit import Broken, Report
+    from outdial.operations.audit_report import Broken, Report
 
 MOST_LINES: Final = 100
 
@@ -60,6 +60,7 @@ def audit(
 
 def _say(report: Report) -> None:
     from outdial.domain.audit import MEANINGS
+    from outdial.operations.audit_report import MOST_KEPT
 
     rows = [
         (check, tally.judged, tally.violations, tally.unjudged or "", f"every call {MEANINGS[check]}")
@@ -70,7 +71,13 @@ def _say(report: Report) -> None:
     tests = f", {report.tests} of them tests" if report.tests else ""
     say(f"{report.calls} calls were made{tests}. Violations: {report.violations}.")
     _list([one for one in report.broken if one.is_violation], report.violations, "Violations")
-    _list([one for one in report.broken if not one.is_violation], report.unjudged, "Cannot be judged")
+    unjudged = [one for one in report.broken if not one.is_violation]
+    _list(unjudged, report.unjudged if len(report.broken) >= MOST_KEPT else len(unjudged), "Cannot be judged")
+    if report.rules:
+        say("")
+        say("Cannot be judged by their rules:")
+    for name, of_rule in sorted(report.rules.items()):
+        say(f"  {of_rule.calls} calls permitted by {name}: {of_rule.says}.")
 
 
 def _list(found: list[Broken], count: int, title: str) -> None:
@@ -79,8 +86,9 @@ def _list(found: list[Broken], count: int, title: str) -> None:
     say("")
     say(f"{title}:")
     for one in found[:MOST_LINES]:
-        whose = "" if one.contact_id is None else f", contact {one.contact_id} of {one.campaign}"
-        say(f"  {one.check}: call {one.call_id}{whose}: {one.says}.")
+        call = [] if one.call_id is None else [f"call {one.call_id}"]
+        contact = [] if one.contact_id is None else [f"contact {one.contact_id} of {one.campaign}"]
+        say(f"  {one.check}: {', '.join([*call, *contact])}: {one.says}.")
     if count > MOST_LINES:
         say(f"  … and {count - MOST_LINES} more.")
 
@@ -111,6 +119,10 @@ def _document(report: Report) -> dict[str, Any]:
                 "says": one.says,
             }
             for one in report.broken
+        ],
+        "rules": [
+            {"rule": name, "calls": of_rule.calls, "says": of_rule.says}
+            for name, of_rule in sorted(report.rules.items())
         ],
     }
 

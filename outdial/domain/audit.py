@@ -6,20 +6,18 @@ used here: what the one gets wrong the other is to find.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Any, Final
 
 from outdial.domain.attempt import AnsweredBy, ErrorClass, Source
-from outdial.domain.audit_hours import rule_allows, window_allows
 from outdial.domain.campaign import CampaignDefinition, UnknownZone
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId
-from outdial.domain.rules import AUTO, NO_RULE, Rule
+from outdial.domain.rules import Rule
 from outdial.domain.settle import Outcome
-from outdial.domain.zones import CallingZone, ZoneSource, zone, zone_data_version
+from outdial.domain.zones import CallingZone, ZoneSource, zone
 
 
 class Check(StrEnum):
@@ -35,6 +33,7 @@ class Check(StrEnum):
     INTERVAL = "interval"
     ATTEMPTS = "attempts"
     ACCOUNT = "account"
+    RECORD = "record"
     END = "end"
 
 
@@ -49,16 +48,21 @@ MEANINGS: Final[Mapping[Check, str]] = {
     Check.INTERVAL: "left no sooner after the one before than the retry policy says",
     Check.ATTEMPTS: "was within its contact's budget of attempts",
     Check.ACCOUNT: "is known by one attempt and one id of the provider",
+    Check.RECORD: "is written down as it can have been",
     Check.END: "has ended and is settled, or still may be open",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong with a call, as one clause; or, where it is no violation, why it cannot be said."""
+    """What is wrong with a call, as one clause; or, where it is no violation, why it cannot be said.
+
+    `rule`: the calling rule for whose sake that is so, to be said once and not of each of its calls.
+    """
 
     says: str
     is_violation: bool = True
+    rule: str | None = None
 
 
 Findings = Sequence[Finding]
@@ -69,7 +73,9 @@ Findings = Sequence[Finding]
 class Attempt:
     """One attempt as it is stored, as far as others are judged by it. Instants are aware UTC.
 
-    `heard_at`: when the provider last told something of it, after which it may have been known as something else.
+    `heard_at`: when the provider last told something of it, after which it may have been known as something else;
+    `is_heard_of`: it told something at all. `read_at`: when it was read. `malformed`: instants that are not written as
+    all are, as they are; those in `unreadable` are none at all, and what stands in their place is of no worth.
     """
 
     id: AttemptId
@@ -79,6 +85,7 @@ class Attempt:
     campaign_revision: int
     account_id: AccountId
     phone_number: str
+    attempt_number: int
     claimed_at: datetime
     sent_at: datetime | None
     ringing_at: datetime | None
@@ -91,17 +98,63 @@ class Attempt:
     result: str | None
     error_class: str | None
     callback_at: datetime | None
+    provider_call_id: str | None
     heard_at: datetime | None
+    is_heard_of: bool
+    read_at: datetime
+    malformed: Mapping[str, object]
+    unreadable: frozenset[str]
 
     @property
     def is_call(self) -> bool:
-        """Whether a phone may have rung."""
-        return self.sent_at is not None and self.outcome != Outcome.NOT_PLACED
+        """Whether a phone may have rung, by any sign of it."""
+        was_sent = self.sent_at is not None or "sent_at" in self.malformed
+        return (was_sent and self.outcome != Outcome.NOT_PLACED) or self.sign_of_a_call is not None
+
+    @property
+    def sign_of_a_call(self) -> str | None:
+        """What proves that the provider knows of it, as a clause."""
+        if self.answered_at is not None or "answered_at" in self.malformed:
+            return "it was answered"
+        if self.is_heard_of:
+            return "the provider told of it"
+        if self.provider_call_id is not None:
+            return "the provider has an id for it"
+        if self.outcome not in {None, Outcome.NOT_PLACED}:
+            return f"its outcome is {self.outcome}"
+        return None
+
+    @property
+    def has_rung(self) -> bool:
+        return self.answered_at is not None or self.ringing_at is not None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether others are judged by it: not by one that is not readable, nor by one that no phone rang for."""
+        is_made = self.outcome != Outcome.NOT_PLACED or self.has_rung
+        return self.is_call and is_made and not self.unreadable
 
     @property
     def left_at(self) -> datetime:
-        assert self.sent_at is not None, "only asked of what was sent"
-        return self.sent_at
+        """When it was sent; where its record of that cannot be true, when it was claimed, which was shortly before."""
+        sent_at = self.sent_at
+        if sent_at is None or sent_at > self.read_at + _AHEAD or sent_at < self.claimed_at - _AHEAD:
+            return self.claimed_at
+        ends = [end for end in (self.answered_at, self.ended_at) if end is not None]
+        return self.claimed_at if any(sent_at > end + _AHEAD for end in ends) else sent_at
+
+    @property
+    def given_up_at(self) -> datetime | None:
+        """When it was settled by a guess, if it came to life again: what is settled before it ends was settled twice,
+        and only the first time is kept.
+        """
+        if self.settled_at is None or (self.ended_at is not None and self.ended_at <= self.settled_at):
+            return None
+        return self.settled_at
+
+    @property
+    def lies_open(self) -> bool:
+        return self.settled_at is None or self.ended_at is None
 
     @property
     def had_conversation(self) -> bool:
@@ -124,7 +177,9 @@ class Attempt:
 class Call:
     """An attempt that is judged, with its permit, and with its contact as that stands now.
 
-    `contact_may_differ`: an import may have brought the contact another zone or other times after the call.
+    `contact_may_differ`: an import may have brought the contact another zone, number or times after the call.
+    `contact_number` None: there is no contact, or no campaign, any more. `permit` None and `zone` None: what is stored
+    there cannot be read. `malformed`: instants of the contact that are not written as all are.
     """
 
     attempt: Attempt
@@ -133,15 +188,20 @@ class Call:
     dial_at: datetime
     not_after: datetime
     settle_at: datetime | None
-    provider_call_id: str | None
-    permit: Mapping[str, Any]
+    stored_permit: Mapping[str, Any] | None
     is_test: bool
     person_key: str | None
     call_after: datetime | None
     call_before: datetime | None
     budget_renewed_at: datetime | None
-    zone: CallingZone
+    contact_number: str | None
+    zone: CallingZone | None
     contact_may_differ: bool
+    malformed: Mapping[str, object]
+
+    @property
+    def permit(self) -> Mapping[str, Any]:
+        return {} if self.stored_permit is None else self.stored_permit
 
     @property
     def zones(self) -> Sequence[str]:
@@ -154,35 +214,33 @@ class Call:
         return found
 
 
-RuleOf = Callable[[str], Rule | None]
-"""The rule of a name such as `it-survey@1`; None: the rule book has it no more."""
+RuleOf = Callable[[Call, str], Rule | Finding]
+"""The rule of a name such as `it-survey@1` as it was for that call; or why nobody knows what it said."""
 
-# What the instant of a claim and the permit's own may differ by.
-_SAME_INSTANT: Final = timedelta(seconds=1)
+# What clocks that should be one may differ by.
+_AHEAD: Final = timedelta(seconds=2)
+UNREADABLE_PERMIT: Final = Finding(says="its permit cannot be read", is_violation=False)
 # What nobody has looked at for so long is left lying.
 NEGLECTED: Final = timedelta(minutes=2)
 _LINE_MARGIN: Final = timedelta(seconds=30)
-
-
-def judge_window(call: Call, definition: CampaignDefinition | None, rule_of: RuleOf) -> Findings | None:
-    """Whether it left in lawful hours. A test call's are a person's own choice."""
-    if call.is_test:
-        return None
-    return [*_hours(call, definition, rule_of), *_own_clock(call), *_times(call, definition)]
 
 
 def judge_zone(call: Call, definition: CampaignDefinition | None) -> Findings | None:
     """Whether the zones of its permit are those of its contact."""
     if call.is_test:
         return None
+    if call.stored_permit is None:
+        return [UNREADABLE_PERMIT]
     if "calling_zone" not in call.permit:
         return [Finding(says="its permit names no zone", is_violation=False)]
+    if call.zone is None:
+        return [Finding(says="its contact's zone cannot be read", is_violation=False)]
     permitted, stored = tuple(call.zones), tuple(call.zone.time_zones)
     if permitted == stored and call.permit.get("zone_source") == call.zone.source:
         return []
     if not stored:
         if definition is None:
-            return [_unknown_revision(call)]
+            return [unknown_revision(call)]
         if _may_stand_in(call, definition):
             return []
     says = (
@@ -206,7 +264,7 @@ def judge_end(
     elif attempt.sent_at is None:
         until, what = call.not_after, "was never sent, and should have been given back by"
     elif definition is None:
-        return [_unknown_revision(call)]
+        return [unknown_revision(call)]
     else:
         seconds = definition.call.ring_timeout_seconds + definition.call.max_duration_seconds
         until = attempt.sent_at + queue_limit + timedelta(seconds=seconds) + _LINE_MARGIN
@@ -228,114 +286,6 @@ def locally(call: Call, at: datetime) -> str:
     return in_words(at, call.zones[0]) if call.zones else utc(at)
 
 
-def _hours(call: Call, definition: CampaignDefinition | None, rule_of: RuleOf) -> Iterator[Finding]:
-    if "calling_zone" not in call.permit:
-        yield Finding(says="its permit names no zone", is_violation=False)
-        return
-    if not call.zones:
-        yield Finding(says="it was permitted although nobody knows in which zone the phone rings")
-    if definition is None:
-        yield _unknown_revision(call)
-    else:
-        revision = call.attempt.campaign_revision
-        yield from _closed(
-            call,
-            definition.guard,
-            call.zones,
-            f"the campaign's window of revision {revision}",
-            partial(window_allows, definition.window),
-        )
-        yield from _wrong_rules(call, definition)
-    country, subdivision = call.permit.get("country"), call.permit.get("subdivision")
-    for name in call.rule_names:
-        rule = rule_of(name)
-        if rule is None:
-            yield Finding(says=f"the rule book has no {name} any more", is_violation=False)
-            continue
-        guard = timedelta() if definition is None else definition.guard
-        yield from _closed(
-            call,
-            guard,
-            (*call.zones, *rule.fixed_zones),
-            f"the hours of {name}",
-            partial(rule_allows, rule, country, subdivision),
-        )
-
-
-def _closed(
-    call: Call, guard: timedelta, names: Sequence[str], what: str, allows: Callable[[datetime], bool]
-) -> Iterator[Finding]:
-    left_at = call.attempt.left_at
-    for name in names:
-        if not allows(left_at.astimezone(zone(name))):
-            yield Finding(says=f"left {in_words(left_at, name)}, outside {what}{_by_other_data(call)}")
-        elif any(not allows(one.astimezone(zone(name))) for one in _within(left_at, guard)):
-            yield Finding(
-                says=f"left {in_words(left_at, name)}, less than {guard.total_seconds():g} s "
-                f"before the end of {what}{_by_other_data(call)}"
-            )
-
-
-def _within(begin: datetime, length: timedelta) -> Iterator[datetime]:
-    """Minute by minute, since hours begin and end at minutes, and the end itself."""
-    for passed in range(60, int(length.total_seconds()), 60):
-        yield begin + timedelta(seconds=passed)
-    yield begin + length
-
-
-def _wrong_rules(call: Call, definition: CampaignDefinition) -> Iterator[Finding]:
-    """Whether the permit's rules can be those that the campaign names."""
-    named = definition.calling_rule
-    if named is None or named == NO_RULE:
-        return
-    ids = {name.partition("@")[0] for name in call.rule_names}
-    if (named == AUTO and not ids) or (named != AUTO and named.partition("@")[0] not in ids):
-        found = ", ".join(call.rule_names) or "none"
-        yield Finding(says=f"its campaign follows the rule {named}, and its permit was given by {found}")
-
-
-def _own_clock(call: Call) -> Iterator[Finding]:
-    """Whether the permit's local times are those of the claim."""
-    shown: Mapping[str, str] = call.permit.get("local_time", {})
-    for name in call.zones:
-        claimed_at = call.attempt.claimed_at.astimezone(zone(name))
-        if name not in shown:
-            yield Finding(says=f"its permit does not say what time it was in {name}")
-            continue
-        told = datetime.fromisoformat(shown[name])
-        if told.tzinfo is None or abs(told - claimed_at) > _SAME_INSTANT:
-            yield Finding(says=f"its permit says {shown[name]}, and it was claimed {claimed_at.isoformat()}")
-        elif told.utcoffset() != claimed_at.utcoffset():
-            yield Finding(
-                says=f"its permit says {shown[name]}, when it was {claimed_at.isoformat()}{_by_other_data(call)}"
-            )
-
-
-def _times(call: Call, definition: CampaignDefinition | None) -> Iterator[Finding]:
-    left_at = call.attempt.left_at
-    if left_at >= call.not_after:
-        yield Finding(says=f"left {locally(call, left_at)}, not before {locally(call, call.not_after)}")
-    if definition is not None and definition.starts_at is not None and left_at < definition.starts_at:
-        yield Finding(
-            says=f"left {locally(call, left_at)}, before its campaign began {utc(definition.starts_at)}"
-        )
-    if definition is not None and definition.ends_at is not None and left_at >= definition.ends_at:
-        yield Finding(
-            says=f"left {locally(call, left_at)}, after its campaign's end {utc(definition.ends_at)}"
-        )
-    is_certain = not call.contact_may_differ
-    if call.call_after is not None and left_at < call.call_after:
-        yield Finding(
-            says=f"left {locally(call, left_at)}, and its contact is to be called after {utc(call.call_after)}",
-            is_violation=is_certain,
-        )
-    if call.call_before is not None and left_at >= call.call_before:
-        yield Finding(
-            says=f"left {locally(call, left_at)}, and its contact is to be called before {utc(call.call_before)}",
-            is_violation=is_certain,
-        )
-
-
 def _may_stand_in(call: Call, definition: CampaignDefinition) -> bool:
     """Whether another zone may serve a contact of whom none is known."""
     source = call.permit.get("zone_source")
@@ -345,18 +295,11 @@ def _may_stand_in(call: Call, definition: CampaignDefinition) -> bool:
     return is_default and definition.unknown_zone is UnknownZone.USE_DEFAULT
 
 
-def _unknown_revision(call: Call) -> Finding:
+def unknown_revision(call: Call) -> Finding:
     return Finding(
-        says=f"nobody kept what revision {call.attempt.campaign_revision} of its campaign said",
+        says=f"what revision {call.attempt.campaign_revision} of its campaign said was not kept, or cannot be read",
         is_violation=False,
     )
-
-
-def _by_other_data(call: Call) -> str:
-    data = call.permit.get("zone_data")
-    if data in {None, zone_data_version().version}:
-        return ""
-    return f" (permitted with tzdata {data}, judged with {zone_data_version().version})"
 
 
 def _listed(names: Sequence[str]) -> str:

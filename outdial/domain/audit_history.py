@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from outdial.domain.audit import Attempt, Call, Finding, Findings, RuleOf, locally, utc
+from outdial.domain.audit import UNREADABLE_PERMIT, Attempt, Call, Finding, Findings, RuleOf, locally, utc
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.ids import CampaignId
 from outdial.domain.retries import LONGEST_CALLBACK, RetryPolicy
@@ -27,7 +27,11 @@ LONGEST_CALL: Final = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:
-    """An entry of the exclusion list. Instants aware UTC."""
+    """An entry of the exclusion list. Instants aware UTC.
+
+    `since`: from when on the person wants no call; `created_at`: when we learned of it, None for old ones. `is_readable`:
+    whether all of these are instants; what stands in the place of one that is none is of no worth.
+    """
 
     phone_number: str | None
     person_key: str | None
@@ -35,9 +39,16 @@ class Exclusion:
     workspace_id: int
     campaign_id: CampaignId | None
     reason: str
-    since: datetime
+    since: datetime | None
+    created_at: datetime | None
     expires_at: datetime | None
     removed_at: datetime | None
+    is_readable: bool
+
+    @property
+    def known_since(self) -> datetime | None:
+        """From when on it could be heeded."""
+        return max((at for at in (self.since, self.created_at) if at is not None), default=None)
 
 
 def memory_of(rules: Sequence[Rule]) -> timedelta:
@@ -53,13 +64,15 @@ def judge_caps(call: Call, earlier: Sequence[Attempt], rule_of: RuleOf) -> Findi
     """`earlier`: the calls to its number before it, by whatever campaign and account. None: no rule counts them."""
     if call.is_test:
         return None
+    if call.stored_permit is None:
+        return [UNREADABLE_PERMIT]
     findings: list[Finding] = []
     is_asked = False
     for name in call.rule_names:
-        rule = rule_of(name)
-        if rule is None:
+        rule = rule_of(call, name)
+        if isinstance(rule, Finding):
             is_asked = True
-            findings.append(Finding(says=f"the rule book has no {name} any more", is_violation=False))
+            findings.append(rule)
             continue
         is_asked = is_asked or bool(rule.caps or rule.cool_offs)
         for cap in rule.caps:
@@ -75,7 +88,8 @@ def judge_number(call: Call, earlier: Sequence[Attempt]) -> Findings:
     return [
         Finding(
             says=f"left {locally(call, left_at)}, while call {other.call_id} to the same number was open "
-            f"{'still' if other.ended_at is None else 'until ' + utc(other.ended_at)}"
+            f"{'still' if other.ended_at is None else 'until ' + utc(other.ended_at)}{_late_life(other, call)}",
+            is_violation=not _late_life(other, call),
         )
         for other in earlier
         if other.ended_at is None or other.ended_at > left_at
@@ -87,14 +101,24 @@ def judge_exclusions(call: Call, exclusions: Sequence[Exclusion], settle: timede
     left_at = call.attempt.left_at
     findings: list[Finding] = []
     for one in exclusions:
-        is_over = any(end is not None and end <= left_at for end in (one.expires_at, one.removed_at))
-        if is_over or one.since + settle >= left_at or not _binds(one, call):
+        if not _binds(one, call):
             continue
-        whom = "the number" if one.phone_number == call.attempt.phone_number else "the person"
+        is_of_number = one.phone_number == call.attempt.phone_number
+        whom = "the number" if is_of_number else "the person"
+        known_since = one.known_since
+        if not one.is_readable or known_since is None:
+            says = f"{whom} was excluded ({one.reason}), and since when or until when cannot be read"
+            findings.append(Finding(says=says, is_violation=False))
+            continue
+        is_over = any(end is not None and end <= left_at for end in (one.expires_at, one.removed_at))
+        if is_over or known_since + settle >= left_at:
+            continue
+        is_in_time = known_since + settle + COMMIT_TIME < left_at
         findings.append(
             Finding(
-                says=f"left {locally(call, left_at)}, and {whom} was excluded since {utc(one.since)} ({one.reason})",
-                is_violation=one.since + settle + COMMIT_TIME < left_at,
+                says=f"left {locally(call, left_at)}, and {whom} was excluded since {utc(known_since)} ({one.reason})",
+                # Whose the number was then, nobody knows where an import may have said otherwise since.
+                is_violation=is_in_time and (is_of_number or not call.contact_may_differ),
             )
         )
     return findings
@@ -111,9 +135,16 @@ def judge_interval(
     last = earlier[-1]
     left_at = call.attempt.left_at
     if policies is None:
-        return [Finding(says="nobody kept what its campaign's retry policy said", is_violation=False)]
+        return [
+            Finding(
+                says="what its campaign's retry policy said was not kept, or cannot be read",
+                is_violation=False,
+            )
+        ]
     if last.ended_at is None:
-        return [Finding(says=f"left {locally(call, left_at)}, while call {last.call_id} was open still")]
+        late = _late_life(last, call)
+        says = f"left {locally(call, left_at)}, while call {last.call_id} was open still{late}"
+        return [Finding(says=says, is_violation=not late)]
     due_at = min(_due_at(call, earlier, last.ended_at, policy) for policy in policies)
     if left_at >= due_at:
         return []
@@ -121,7 +152,7 @@ def judge_interval(
     return [
         Finding(
             says=f"left {locally(call, left_at)}, {_seconds(passed)} after the end of call {last.call_id} "
-            f"({last.outcome}), and the wait is {_seconds(wait)}",
+            f"({last.outcome}), and the wait is {_seconds(wait)}{_late_life(last, call)}",
             is_violation=not _was_heard_of_after(last, call),
         )
     ]
@@ -136,7 +167,12 @@ def judge_attempts(
     if not earlier:
         return []
     if policies is None:
-        return [Finding(says="nobody kept what its campaign's retry policy said", is_violation=False)]
+        return [
+            Finding(
+                says="what its campaign's retry policy said was not kept, or cannot be read",
+                is_violation=False,
+            )
+        ]
     renewed_at = call.budget_renewed_at
     is_renewed = renewed_at is not None and renewed_at <= call.attempt.left_at
     recent = [
@@ -267,6 +303,16 @@ def _spending(recent: Sequence[Attempt], policy: RetryPolicy) -> Iterator[Attemp
 def _was_heard_of_after(earlier: Attempt, call: Call) -> bool:
     """Whether the provider told something of the earlier call after this one was claimed: late truth, then unknown."""
     return earlier.heard_at is not None and earlier.heard_at > call.attempt.claimed_at
+
+
+def _late_life(earlier: Attempt, call: Call) -> str:
+    """Why nobody could know that the earlier call was open: it had been given up before this one was claimed, and the
+    provider told of it afterwards. Empty where that is not so.
+    """
+    given_up_at = earlier.given_up_at
+    if given_up_at is None or given_up_at > call.attempt.claimed_at or not _was_heard_of_after(earlier, call):
+        return ""
+    return f"; it had been given up at {utc(given_up_at)} and came to life again, which nobody could know"
 
 
 def _seconds(length: timedelta) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -22,7 +23,6 @@ from outdial.domain.audit import (
     Finding,
     Findings,
     judge_end,
-    judge_window,
     judge_zone,
 )
 from outdial.domain.audit_history import (
@@ -36,11 +36,15 @@ from outdial.domain.audit_history import (
     policies_of,
 )
 from outdial.domain.audit_lines import UNKNOWN, UNLIMITED, OpenCalls, Starts
+from outdial.domain.audit_record import judge_record
+from outdial.domain.audit_window import judge_window
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import NotFound, UserError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId, ContactId
-from outdial.domain.rules import Rule, RuleBook, UnknownRule
+from outdial.domain.retries import RetryPolicy
+from outdial.domain.rules import Rule, RuleBook, UnknownRule, rule_digest
 from outdial.files.file_values import SECONDS_PER_UNIT
+from outdial.operations.audit_report import MOST_KEPT, Report
 from outdial.operations.stops import SETTLE_SECONDS
 from outdial.storage import accounts, audit as stored, campaigns
 from outdial.storage.audit import Extent, Sent
@@ -50,8 +54,13 @@ Begin = Callable[[], AbstractContextManager[sa.Connection]]
 """Opens a transaction."""
 
 PAGE: Final = 1000
-# More findings than that are counted and not kept.
-MOST_KEPT: Final = 10_000
+# Of rows of which few are anything to the audit.
+WIDE_PAGE: Final = 10_000
+# More revisions than that between two calls to a contact are a number that somebody wrote.
+MOST_REVISIONS: Final = 1000
+# What reading a value of another kind than its column's ends in.
+SPOILED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+Limits = Mapping[str, float | None]
 SETTLE: Final = timedelta(seconds=SETTLE_SECONDS)
 ONE_SECOND: Final = timedelta(seconds=1)
 AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
@@ -69,83 +78,6 @@ class Asked:
     queue_limits: Mapping[AccountId, timedelta] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
-    """A call that broke something, or of which that cannot be said (`is_violation` False); `says` is a clause.
-
-    Of a call that no attempt is, `call_id` is what the provider called it, and there is neither contact nor campaign.
-    """
-
-    check: Check
-    call_id: str
-    says: str
-    is_violation: bool = True
-    contact_id: ContactId | None = None
-    campaign: str | None = None
-
-
-@dataclass(slots=True)
-class Tally:
-    """How many calls a check asked about. What could not be judged is neither."""
-
-    judged: int = 0
-    violations: int = 0
-    unjudged: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Report:
-    """`calls` were made, `tests` of them for tests. `broken` holds the first ones, at most `MOST_KEPT`; `of` counts all."""
-
-    at: datetime
-    calls: int = 0
-    tests: int = 0
-    of: dict[Check, Tally] = field(default_factory=lambda: {check: Tally() for check in Check})
-    broken: list[Broken] = field(default_factory=list)
-
-    @property
-    def violations(self) -> int:
-        return sum(tally.violations for tally in self.of.values())
-
-    @property
-    def unjudged(self) -> int:
-        return sum(tally.unjudged for tally in self.of.values())
-
-    def note(
-        self,
-        check: Check,
-        findings: Findings | None,
-        call_id: str,
-        contact_id: ContactId | None = None,
-        campaign: str | None = None,
-    ) -> None:
-        """Count one call, once, whatever the check found of it."""
-        if findings is None:
-            return
-        # What could not be judged of a call does not matter where something else is broken.
-        worst = [one for one in findings if one.is_violation] or list(findings)
-        if not worst:
-            self.of[check].judged += 1
-            return
-        is_violation = worst[0].is_violation
-        if is_violation:
-            self.of[check].judged += 1
-            self.of[check].violations += 1
-        else:
-            self.of[check].unjudged += 1
-        if len(self.broken) < MOST_KEPT:
-            self.broken.append(
-                Broken(
-                    check=check,
-                    call_id=call_id,
-                    says="; ".join(dict.fromkeys(one.says for one in worst)),
-                    is_violation=is_violation,
-                    contact_id=contact_id,
-                    campaign=campaign,
-                )
-            )
-
-
 Progress = Callable[[int, int], None]
 """Called with how many calls were read, and how many there are."""
 
@@ -153,11 +85,8 @@ Progress = Callable[[int, int], None]
 def audit(begin: Begin, asked: Asked, progress: Progress = lambda _done, _all: None) -> Report:
     """Judge every call. Raises `NotFound` for an unknown campaign."""
     with begin() as connection:
-        extent = Extent(
-            until=database_now(connection),
-            since=asked.since,
-            campaign_id=_campaign_id(connection, asked.campaign),
-        )
+        campaign_id = _campaign_id(connection, asked.campaign)
+        extent = stored.extent(connection, database_now(connection), asked.since, campaign_id)
         all_calls = stored.count(connection, extent)
     run = _Run(begin=begin, asked=asked, extent=extent, report=Report(at=extent.until))
     done = 0
@@ -167,6 +96,7 @@ def audit(begin: Begin, asked: Asked, progress: Progress = lambda _done, _all: N
         progress(done, all_calls)
     run.judge_lines()
     run.judge_unknown_calls()
+    run.judge_contacts()
     run.report.broken.sort(key=lambda one: list(Check).index(one.check))
     return run.report
 
@@ -203,7 +133,7 @@ class _Run:
         after = AttemptId(0)
         while True:
             with self.begin() as connection:
-                page = stored.calls_after(connection, self.extent, after, PAGE)
+                page = stored.attempts_after(connection, self.extent, after, PAGE)
             if page:
                 yield [call for _, call in page]
                 after = page[-1][0]
@@ -212,17 +142,21 @@ class _Run:
 
     def judge(self, page: Sequence[Call]) -> None:
         """All checks that look at a call, at its number's and its contact's others, and at exclusions."""
-        made = [call for call in page if call.attempt.is_call and self._is_asked(call.attempt.left_at)]
+        made = [call for call in page if call.attempt.is_call and self._is_in_extent(call.attempt)]
         around = self._around(made)
         for call in page:
             self._accounts.add(call.attempt.account_id)
-            definition = self._definition(call.attempt.campaign_id, call.attempt.campaign_revision)
-            limit = self.asked.queue_limits.get(call.attempt.account_id, timedelta())
-            self._note(Check.END, call, judge_end(call, definition, limit, self.extent.until))
         for call in made:
             self.report.calls += 1
             self.report.tests += call.is_test
             self._judge_call(call, around)
+        judged = {call.attempt.id for call in made}
+        for call in page:
+            attempt = call.attempt
+            if not attempt.unreadable and (attempt.id in judged or attempt.lies_open):
+                limit = self.asked.queue_limits.get(attempt.account_id, timedelta())
+                definition = self._definition(attempt)
+                self._note(Check.END, call, partial(judge_end, call, definition, limit, self.extent.until))
 
     def judge_lines(self) -> None:
         """Open calls and slots, over all calls of the accounts, in the order of time."""
@@ -232,7 +166,7 @@ class _Run:
         names = self._names()
         for one in self._sent():
             is_judged = self._is_asked(one.sent_at) and self.extent.campaign_id in {None, one.campaign_id}
-            whose = f"the account {names[one.account_id]}"
+            whose = f"the account {names.get(one.account_id, '?')}"
             slots = starts.setdefault(one.account_id, Starts(whose))
             slots.add(one.id, one.dial_at, _most_a_second(one.limits), is_judged=is_judged)
             if not one.is_call:
@@ -257,29 +191,51 @@ class _Run:
         if self.extent.campaign_id is None:
             for call_id, finding in self._unknown_calls().items():
                 self.report.note(Check.ACCOUNT, [finding], call_id)
+            for call_id, finding in self._orphans().items():
+                self.report.note(Check.ACCOUNT, [finding], call_id)
+
+    def judge_contacts(self) -> None:
+        """Whether the attempts that contacts count are on record."""
+        after: ContactId | None = ContactId(0)
+        while after is not None:
+            with self.begin() as connection:
+                page, after = stored.short_contacts_after(connection, self.extent, after, WIDE_PAGE)
+            for one in page:
+                says = f"counts {one.counted} attempts, and {one.found} are on record"
+                self.report.note(Check.ACCOUNT, [Finding(says=says)], None, one.id, one.campaign)
 
     def _judge_call(self, call: Call, around: _Around) -> None:
         attempt = call.attempt
-        definition = self._definition(attempt.campaign_id, attempt.campaign_revision)
+        attempts_before = [one for one in around.to_contact[attempt.contact_id] if one.id < attempt.id]
+        self._note(Check.RECORD, call, partial(judge_record, call, attempts_before))
+        self._note(Check.ACCOUNT, call, partial(_judge_ids, attempt, around))
+        if attempt.unreadable:
+            return
+        definition = self._definition(attempt)
         to_number = _before(attempt, around.to_number[attempt.phone_number])
         to_contact = _before(attempt, around.to_contact[attempt.contact_id])
-        policies = None
-        if to_contact:
-            between = range(to_contact[-1].campaign_revision, attempt.campaign_revision + 1)
-            policies = policies_of([self._definition(attempt.campaign_id, one) for one in between])
+        policies = self._policies(attempt, to_contact)
         exclusions = list(around.by_number.get(attempt.phone_number, ()))
         if call.person_key is not None:
             # An entry may be of both.
             of_person = around.by_person.get(call.person_key, ())
             exclusions += [one for one in of_person if one not in exclusions]
-        self._note(Check.WINDOW, call, judge_window(call, definition, self._rule))
-        self._note(Check.ZONE, call, judge_zone(call, definition))
-        self._note(Check.CAP, call, judge_caps(call, to_number, self._rule))
-        self._note(Check.EXCLUSION, call, judge_exclusions(call, exclusions, SETTLE))
-        self._note(Check.NUMBER, call, judge_number(call, to_number))
-        self._note(Check.INTERVAL, call, judge_interval(call, to_contact, policies))
-        self._note(Check.ATTEMPTS, call, judge_attempts(call, to_contact, policies))
-        self._note(Check.ACCOUNT, call, _judge_ids(attempt, around))
+        self._note(Check.WINDOW, call, partial(judge_window, call, definition, self._rule_of))
+        self._note(Check.ZONE, call, partial(judge_zone, call, definition))
+        self._note(Check.CAP, call, partial(judge_caps, call, to_number, self._rule_of))
+        self._note(Check.EXCLUSION, call, partial(judge_exclusions, call, exclusions, SETTLE))
+        self._note(Check.NUMBER, call, partial(judge_number, call, to_number))
+        self._note(Check.INTERVAL, call, partial(judge_interval, call, to_contact, policies))
+        self._note(Check.ATTEMPTS, call, partial(judge_attempts, call, to_contact, policies))
+
+    def _policies(self, attempt: Attempt, to_contact: Sequence[Attempt]) -> Sequence[RetryPolicy] | None:
+        """Those that held from the call before it to this one."""
+        if not to_contact:
+            return None
+        between = range(to_contact[-1].campaign_revision, attempt.campaign_revision + 1)
+        if not 0 < len(between) <= MOST_REVISIONS:
+            return None
+        return policies_of([self._definition(attempt, revision) for revision in between])
 
     def _around(self, made: Sequence[Call]) -> _Around:
         """What stands around these calls."""
@@ -288,11 +244,12 @@ class _Run:
         numbers = {call.attempt.phone_number for call in made}
         persons = {call.person_key for call in made if call.person_key is not None}
         rules = [rule for call in made for name in call.rule_names if (rule := self._rule(name)) is not None]
-        since = min(call.attempt.left_at for call in made) - memory_of(rules)
+        readable = [call.attempt.left_at for call in made if not call.attempt.unreadable]
+        since = min(readable, default=self.extent.until) - memory_of(rules)
         with self.begin() as connection:
-            to_number = stored.calls_to(connection, numbers, since, self.extent.until)
+            to_number = stored.attempts_to(connection, numbers, since)
             contact_ids = {call.attempt.contact_id for call in made}
-            to_contact = stored.calls_of(connection, contact_ids, self.extent.until)
+            to_contact = stored.attempts_of(connection, contact_ids)
             exclusions = stored.exclusions_of(connection, numbers, persons)
             ids = [call.attempt.id for call in made]
             shared_ids = stored.with_shared_id(connection, ids)
@@ -310,17 +267,14 @@ class _Run:
         return around
 
     def _sent(self) -> Iterator[Sent]:
-        after = AttemptId(0)
+        after: AttemptId | None = AttemptId(0)
         open_since = None if self.extent.since is None else self.extent.since - ONE_SECOND
-        while self._accounts:
+        while self._accounts and after is not None:
             with self.begin() as connection:
-                page = stored.sent_after(
-                    connection, self.extent.until, open_since, self._accounts, after, PAGE
+                page, after = stored.sent_after(
+                    connection, self.extent, open_since, self._accounts, after, PAGE
                 )
             yield from page
-            if len(page) < PAGE:
-                return
-            after = page[-1].id
 
     def _unknown_calls(self) -> dict[str, Finding]:
         """By what the provider calls them."""
@@ -333,20 +287,53 @@ class _Run:
             for one in page:
                 called = one.provider_call_id or one.call_id or "without an id"
                 says = (
-                    f"is no call of ours: the account {names[one.account_id]} told of it first at "
-                    f"{one.received_at:%Y-%m-%d %H:%M:%S} UTC ({one.kind})"
+                    f"is no call of ours: the account {names.get(one.account_id, '?')} told of it first at "
+                    f"{one.received_at} UTC ({one.kind})"
                 )
                 found.setdefault(called, Finding(says=says))
             if len(page) < PAGE:
                 return found
             after = page[-1].id
 
+    def _orphans(self) -> dict[str, Finding]:
+        """By our ids, as far as the events have them."""
+        found: dict[str, Finding] = {}
+        after: int | None = 0
+        while after is not None:
+            with self.begin() as connection:
+                page, after = stored.orphaned_events_after(connection, self.extent, after, WIDE_PAGE)
+            for one in page:
+                called = one.call_id or one.provider_call_id or "without an id"
+                says = f"is not on record any more, and the provider told of it at {one.received_at} UTC ({one.kind})"
+                found.setdefault(called, Finding(says=says))
+        return found
+
     def _names(self) -> dict[AccountId, str]:
         with self.begin() as connection:
             return {account.id: account.name for account in accounts.all_accounts(connection)}
 
+    def _is_in_extent(self, attempt: Attempt) -> bool:
+        """Whether it left in time to be asked about. What cannot be read is asked about whenever it left."""
+        sent_at = attempt.sent_at
+        if attempt.unreadable:
+            return True
+        if sent_at is not None and self.extent.until < sent_at <= attempt.read_at:
+            return False
+        return self._is_asked(attempt.left_at) or (sent_at is not None and self._is_asked(sent_at))
+
     def _is_asked(self, left_at: datetime) -> bool:
         return self.extent.since is None or left_at >= self.extent.since
+
+    def _rule_of(self, call: Call, name: str) -> Rule | Finding:
+        rule = self._rule(name)
+        if rule is None:
+            says = f"the rule book has no {name} any more: name the file that has it in OUTDIAL_RULES_FILE"
+            return Finding(says=says, is_violation=False, rule=name)
+        digests = call.permit.get("rule_digests")
+        if digests is not None and digests.get(name) != rule_digest(rule):
+            says = f"{name} says something else now than when it permitted"
+            return Finding(says=says, is_violation=False, rule=name)
+        return rule
 
     def _rule(self, name: str) -> Rule | None:
         if name not in self._rules:
@@ -356,19 +343,31 @@ class _Run:
                 self._rules[name] = None
         return self._rules[name]
 
-    def _definition(self, campaign_id: CampaignId, revision: int) -> CampaignDefinition | None:
-        """What the campaign said in that revision."""
-        key = (campaign_id, revision)
+    def _definition(self, attempt: Attempt, revision: int | None = None) -> CampaignDefinition | None:
+        """What its campaign said in that revision, by default in the attempt's; None: nobody knows any more."""
+        key = (attempt.campaign_id, attempt.campaign_revision if revision is None else revision)
         if key not in self._said:
-            with self.begin() as connection:
-                found = campaigns.definition_at(connection, campaign_id, revision, account="")
-                if found is None:
-                    now = campaigns.load(connection, [campaign_id])[campaign_id]
-                    found = now.definition if now.revision == revision else None
-            self._said[key] = found
+            try:
+                self._said[key] = self._kept(*key)
+            except SPOILED:
+                self._said[key] = None
         return self._said[key]
 
-    def _note(self, check: Check, call: Call, findings: Findings | None) -> None:
+    def _kept(self, campaign_id: CampaignId, revision: int) -> CampaignDefinition | None:
+        with self.begin() as connection:
+            found = campaigns.definition_at(connection, campaign_id, revision, account="")
+            if found is None:
+                now = campaigns.load(connection, [campaign_id]).get(campaign_id)
+                found = now.definition if now is not None and now.revision == revision else None
+        return found
+
+    def _note(self, check: Check, call: Call, judged: Callable[[], Findings | None]) -> None:
+        try:
+            findings = judged()
+        except SPOILED as error:
+            # A definition, or a number, of another kind than the column's: one row, of which the rest is judged.
+            says = f"what is stored of it, or of its campaign, cannot be read ({type(error).__name__})"
+            findings = [Finding(says=says, is_violation=False)]
         self.report.note(check, findings, call.attempt.call_id, call.attempt.contact_id, call.campaign)
 
     def _note_all(self, check: Check, judged: int, found: Mapping[AttemptId, Findings]) -> None:
@@ -414,25 +413,27 @@ def _judge_ids(attempt: Attempt, around: _Around) -> Findings:
 def _before(attempt: Attempt, others: Iterable[Attempt]) -> list[Attempt]:
     """Those of the others, in the order of time, that were calls and left earlier."""
     moment = (attempt.left_at, attempt.id)
-    return [one for one in others if one.is_call and (one.left_at, one.id) < moment]
+    found = [one for one in others if one.is_counted and (one.left_at, one.id) < moment]
+    return sorted(found, key=lambda one: (one.left_at, one.id))
 
 
-def _account_limit(limits: Mapping[str, Any] | None) -> float:
-    return UNKNOWN if limits is None else float(limits["account_calls"])
+def _account_limit(limits: Limits | None) -> float:
+    limit = None if limits is None else limits.get("account_calls")
+    return UNKNOWN if limit is None else float(limit)
 
 
-def _campaign_limit(limits: Mapping[str, Any] | None) -> float:
+def _campaign_limit(limits: Limits | None) -> float:
     if limits is None:
         return UNKNOWN
     limit = limits.get("campaign_calls")
     return UNLIMITED if limit is None else float(limit)
 
 
-def _most_a_second(limits: Mapping[str, Any] | None) -> float:
+def _most_a_second(limits: Limits | None) -> float:
     if limits is None:
         return UNKNOWN
     rate = limits.get("account_calls_per_second")
-    return UNLIMITED if rate is None else float(rate) + float(limits.get("account_burst", 1))
+    return UNLIMITED if rate is None else float(rate) + float(limits.get("account_burst") or 1)
 
 
 def _in_pages(ids: Sequence[AttemptId]) -> Iterator[Sequence[AttemptId]]:

@@ -1,12 +1,12 @@
 """What the audit reads: plain statements of its own, page by page in the order of ids. It shares none with the claim.
 
 Pages are short transactions. What is stored of a call never moves back, so that pages which are read one after the
-other agree as long as calls that left after the audit began are left out.
+other agree as long as calls that left after the audit began are left out. How rows are read: `audit_rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,8 +15,26 @@ import sqlalchemy as sa
 
 from outdial.domain.audit import Attempt, Call
 from outdial.domain.audit_history import Exclusion
+from outdial.domain.audit_record import read_limits
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId
-from outdial.domain.zones import CallingZone, ZoneSource
+from outdial.domain.settle import Outcome
+from outdial.storage.audit_rows import (
+    CONTACT_INSTANTS,
+    EXCLUSION,
+    EXCLUSION_INSTANTS,
+    MORE_INSTANTS,
+    NAMELESS,
+    attempt_columns,
+    attempt_of,
+    call_of,
+    exclusion_of,
+    instant,
+    instants,
+    json_text,
+    limits_text,
+    read_instants,
+)
+from outdial.storage.database import database_now
 from outdial.storage.rows import Rows
 from outdial.storage.tables import (
     call_attempts,
@@ -36,17 +54,23 @@ entries = exclusion_list_entries
 class Extent:
     """Which calls are judged: those that left from `since` to `until` (aware UTC), of one campaign or of all.
 
-    What never left and is not settled is among them.
+    What is not settled is among them whenever it left, and what is not readable as well. Rows that came after the
+    newest ones of the beginning are none of this audit's.
     """
 
     until: datetime
+    last_attempt_id: int
+    last_event_id: int
     since: datetime | None = None
     campaign_id: CampaignId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them."""
+    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them.
+
+    `ended_at`: when its line was free again as a claim could know.
+    """
 
     id: AttemptId
     account_id: AccountId
@@ -56,7 +80,7 @@ class Sent:
     dial_at: datetime
     is_call: bool
     is_test: bool
-    limits: dict[str, Any] | None
+    limits: Mapping[str, float | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,74 +101,97 @@ class UnknownCall:
     call_id: str | None
     account_id: AccountId
     kind: str
-    received_at: datetime
+    received_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortContact:
+    """A contact that counts more attempts than there are."""
+
+    id: ContactId
+    campaign: str
+    counted: int
+    found: int
+
+
+def extent(
+    connection: sa.Connection, until: datetime, since: datetime | None, campaign_id: CampaignId | None
+) -> Extent:
+    newest = (sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)) for table in (attempts, call_events))
+    last_attempt_id, last_event_id = (connection.execute(query).scalar_one() for query in newest)
+    return Extent(
+        until=until,
+        last_attempt_id=last_attempt_id,
+        last_event_id=last_event_id,
+        since=since,
+        campaign_id=campaign_id,
+    )
 
 
 def count(connection: sa.Connection, extent: Extent) -> int:
-    query = sa.select(sa.func.count()).select_from(attempts).where(_in(extent))
+    query = sa.select(sa.func.count()).select_from(attempts).where(*_in(connection, extent))
     return connection.execute(query).scalar_one()
 
 
-def calls_after(
+def attempts_after(
     connection: sa.Connection, extent: Extent, after: AttemptId, limit: int
 ) -> Sequence[tuple[AttemptId, Call]]:
-    """The next attempts that are judged."""
+    """The next attempts that may have to be judged. One whose contact or campaign is gone is among them."""
     query = (
         sa.select(
-            *_ATTEMPT,
-            attempts.c.dial_at,
-            attempts.c.not_after,
-            attempts.c.settle_at,
-            attempts.c.provider_call_id,
-            attempts.c.permit,
+            *attempt_columns(connection),
+            *instants(connection, attempts, MORE_INSTANTS),
+            *instants(connection, contacts, CONTACT_INSTANTS),
+            json_text(connection, attempts.c.permit).label("permit"),
             campaigns.c.name.label("campaign"),
             campaigns.c.workspace_id,
             contacts.c.is_test,
             contacts.c.person_key,
-            contacts.c.call_after,
-            contacts.c.call_before,
-            contacts.c.budget_renewed_at,
-            calling_zones.c.time_zones,
+            contacts.c.phone_number.label("contact_number"),
+            json_text(connection, calling_zones.c.time_zones).label("time_zones"),
             calling_zones.c.country,
             calling_zones.c.subdivision,
             calling_zones.c.source,
             _imported_since().label("contact_may_differ"),
         )
-        .join(contacts, contacts.c.id == attempts.c.contact_id)
-        .join(campaigns, campaigns.c.id == attempts.c.campaign_id)
-        .join(calling_zones, calling_zones.c.id == contacts.c.calling_zone_id)
-        .where(attempts.c.id > after, _in(extent))
+        .select_from(attempts)
+        .outerjoin(contacts, contacts.c.id == attempts.c.contact_id)
+        .outerjoin(campaigns, campaigns.c.id == attempts.c.campaign_id)
+        .outerjoin(calling_zones, calling_zones.c.id == contacts.c.calling_zone_id)
+        .where(attempts.c.id > after, *_in(connection, extent))
         .order_by(attempts.c.id)
         .limit(limit)
     )
-    return [(AttemptId(row["id"]), _call(row)) for row in connection.execute(query).mappings()]
+    rows = connection.execute(query).mappings().all()
+    # After the rows: what they hold cannot be later.
+    read_at = database_now(connection)
+    return [(AttemptId(row["id"]), call_of(row, read_at)) for row in rows]
 
 
-def calls_to(
-    connection: sa.Connection, numbers: Collection[str], since: datetime, until: datetime
-) -> list[Attempt]:
-    """The calls to these numbers, of all campaigns and accounts, that were claimed since or are open still."""
+def attempts_to(connection: sa.Connection, numbers: Collection[str], since: datetime) -> list[Attempt]:
+    """The attempts on these numbers, of all campaigns and accounts, that were claimed since or are open still."""
     rows = Rows(connection.dialect.name, "n", {"phone_number": sa.Text})
     query = (
-        sa.select(*_ATTEMPT)
+        sa.select(*attempt_columns(connection))
         .select_from(rows.source.join(attempts, attempts.c.phone_number == rows.c.phone_number))
-        .where(
-            attempts.c.sent_at <= until, sa.or_(attempts.c.claimed_at >= since, attempts.c.ended_at.is_(None))
-        )
-        .order_by(attempts.c.sent_at, attempts.c.id)
+        .where(sa.or_(attempts.c.claimed_at >= since, attempts.c.ended_at.is_(None)))
+        .order_by(attempts.c.id)
     )
-    found = connection.execute(query, rows.params((one,) for one in sorted(numbers))).mappings()
-    return [_attempt(row) for row in found]
+    found = connection.execute(query, rows.params((one,) for one in sorted(numbers))).mappings().all()
+    read_at = database_now(connection)
+    return [attempt_of(row, read_at) for row in found]
 
 
-def calls_of(connection: sa.Connection, contact_ids: Collection[ContactId], until: datetime) -> list[Attempt]:
-    """The calls to these contacts."""
+def attempts_of(connection: sa.Connection, contact_ids: Collection[ContactId]) -> list[Attempt]:
+    """All attempts on these contacts."""
     query = (
-        sa.select(*_ATTEMPT)
-        .where(attempts.c.contact_id.in_(tuple(contact_ids)), attempts.c.sent_at <= until)
-        .order_by(attempts.c.sent_at, attempts.c.id)
+        sa.select(*attempt_columns(connection))
+        .where(attempts.c.contact_id.in_(tuple(contact_ids)))
+        .order_by(attempts.c.id)
     )
-    return [_attempt(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(query).mappings().all()
+    read_at = database_now(connection)
+    return [attempt_of(row, read_at) for row in found]
 
 
 def exclusions_of(
@@ -153,7 +200,10 @@ def exclusions_of(
     """All entries that were ever made for these numbers and persons."""
     by_number = Rows(connection.dialect.name, "n", {"phone_number": sa.Text})
     by_person = Rows(connection.dialect.name, "n", {"person_key": sa.Text})
-    columns = [entries.c[name] for name in Exclusion.__dataclass_fields__]
+    columns = [
+        *(entries.c[name] for name in EXCLUSION),
+        *instants(connection, entries, EXCLUSION_INSTANTS),
+    ]
     found: dict[int, Exclusion] = {}
     for rows, column, keys in (
         (by_number, entries.c.phone_number, numbers),
@@ -164,36 +214,38 @@ def exclusions_of(
                 rows.source.join(entries, column == rows.c[column.name])
             )
             for row in connection.execute(query, rows.params((key,) for key in sorted(keys))).mappings():
-                found[row["id"]] = Exclusion(**{name: row[name] for name in Exclusion.__dataclass_fields__})
+                found[row["id"]] = exclusion_of(row)
     return list(found.values())
 
 
 def sent_after(
     connection: sa.Connection,
-    until: datetime,
+    extent: Extent,
     open_since: datetime | None,
     account_ids: Collection[AccountId],
     after: AttemptId,
     limit: int,
-) -> list[Sent]:
-    """The next attempts of these accounts that were sent, but for those that had ended by `open_since`."""
+) -> tuple[list[Sent], AttemptId | None]:
+    """The next attempts of these accounts that were sent, but for those that had ended by `open_since`; and after which
+    one to go on, None after the last. One of which it cannot be read when it held its line is left out.
+    """
     query = (
         sa.select(
             attempts.c.id,
             attempts.c.account_id,
             attempts.c.campaign_id,
-            attempts.c.sent_at,
-            attempts.c.ended_at,
-            attempts.c.dial_at,
             attempts.c.outcome,
-            attempts.c.permit["limits"].label("limits"),
+            *instants(connection, attempts, ("sent_at", "ended_at", "settled_at", "dial_at")),
+            limits_text(connection).label("limits"),
             contacts.c.is_test,
         )
-        .join(contacts, contacts.c.id == attempts.c.contact_id)
+        .select_from(attempts)
+        .outerjoin(contacts, contacts.c.id == attempts.c.contact_id)
         .where(
             attempts.c.id > after,
+            attempts.c.id <= extent.last_attempt_id,
             attempts.c.account_id.in_(tuple(account_ids)),
-            attempts.c.sent_at <= until,
+            attempts.c.sent_at.is_not(None),
             *(
                 []
                 if open_since is None
@@ -203,20 +255,9 @@ def sent_after(
         .order_by(attempts.c.id)
         .limit(limit)
     )
-    return [
-        Sent(
-            id=AttemptId(row.id),
-            account_id=AccountId(row.account_id),
-            campaign_id=CampaignId(row.campaign_id),
-            sent_at=row.sent_at,
-            ended_at=row.ended_at,
-            dial_at=row.dial_at,
-            is_call=row.outcome != "not_placed",
-            is_test=row.is_test,
-            limits=row.limits,
-        )
-        for row in connection.execute(query)
-    ]
+    rows = connection.execute(query).all()
+    found = [sent for row in rows if (sent := _sent(row, extent.until)) is not None]
+    return found, AttemptId(rows[-1].id) if len(rows) == limit else None
 
 
 def whose(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AttemptId, Whose]:
@@ -271,13 +312,13 @@ def unknown_calls_after(
             event.c.call_id,
             event.c.account_id,
             event.c.kind,
-            event.c.received_at,
+            instant(connection, event.c.received_at).label("received_at"),
         )
         .where(
             event.c.id > after,
+            event.c.id <= extent.last_event_id,
             event.c.attempt_id.is_(None),
-            event.c.received_at <= extent.until,
-            *([] if extent.since is None else [event.c.received_at >= extent.since]),
+            *_received_since(connection, extent),
             ~sa.exists().where(
                 attempts.c.account_id == event.c.account_id,
                 attempts.c.provider_call_id == event.c.provider_call_id,
@@ -289,31 +330,127 @@ def unknown_calls_after(
         .order_by(event.c.id)
         .limit(limit)
     )
-    return [
-        UnknownCall(
-            id=row.id,
-            provider_call_id=row.provider_call_id,
-            call_id=row.call_id,
-            account_id=AccountId(row.account_id),
-            kind=row.kind,
-            received_at=row.received_at,
+    return [_unknown_call(row) for row in connection.execute(query)]
+
+
+def orphaned_events_after(
+    connection: sa.Connection, extent: Extent, after: int, limit: int
+) -> tuple[list[UnknownCall], int | None]:
+    """Of the next `limit` events those whose attempt is gone; and after which to go on, None after the last."""
+    event = call_events
+    page = (
+        sa.select(
+            event.c.id,
+            event.c.attempt_id,
+            event.c.provider_call_id,
+            event.c.call_id,
+            event.c.account_id,
+            event.c.kind,
+            event.c.received_at,
         )
-        for row in connection.execute(query)
-    ]
-
-
-def _in(extent: Extent) -> sa.ColumnElement[bool]:
-    left = [attempts.c.sent_at <= extent.until]
-    if extent.since is not None:
-        left.append(attempts.c.sent_at >= extent.since)
-    lies_open = sa.and_(
-        attempts.c.claimed_at <= extent.until,
-        sa.or_(attempts.c.settled_at.is_(None), attempts.c.ended_at.is_(None)),
+        .where(event.c.id > after, event.c.id <= extent.last_event_id)
+        .order_by(event.c.id)
+        .limit(limit)
+        .subquery()
     )
-    judged = sa.or_(sa.and_(*left), lies_open)
-    if extent.campaign_id is None:
-        return judged
-    return sa.and_(judged, attempts.c.campaign_id == extent.campaign_id)
+    last, length = connection.execute(sa.select(sa.func.max(page.c.id), sa.func.count(page.c.id))).one()
+    query = (
+        sa.select(
+            page.c.id,
+            page.c.provider_call_id,
+            page.c.call_id,
+            page.c.account_id,
+            page.c.kind,
+            instant(connection, page.c.received_at).label("received_at"),
+        )
+        .where(
+            page.c.attempt_id.is_not(None),
+            ~sa.exists().where(attempts.c.id == page.c.attempt_id),
+            *_received_since(connection, extent, page.c.received_at),
+        )
+        .order_by(page.c.id)
+    )
+    found = [_unknown_call(row) for row in connection.execute(query)]
+    return found, last if length == limit else None
+
+
+def short_contacts_after(
+    connection: sa.Connection, extent: Extent, after: ContactId, limit: int
+) -> tuple[list[ShortContact], ContactId | None]:
+    """Of the next `limit` contacts that count attempts those that have fewer; and after which to go on."""
+    page = (
+        sa.select(contacts.c.id, contacts.c.campaign_id, contacts.c.attempts_count)
+        .where(
+            contacts.c.id > after,
+            contacts.c.attempts_count > 0,
+            ~contacts.c.is_test,
+            *([] if extent.campaign_id is None else [contacts.c.campaign_id == extent.campaign_id]),
+            *([] if extent.since is None else [contacts.c.last_attempt_at >= extent.since]),
+        )
+        .order_by(contacts.c.id)
+        .limit(limit)
+        .subquery()
+    )
+    placed = (
+        sa.select(sa.func.count())
+        .where(
+            attempts.c.contact_id == page.c.id,
+            sa.or_(
+                sa.func.coalesce(attempts.c.outcome, "") != Outcome.NOT_PLACED,
+                attempts.c.answered_at.is_not(None),
+            ),
+        )
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(page.c.id, page.c.attempts_count, campaigns.c.name, placed.label("found"))
+        .select_from(page.outerjoin(campaigns, campaigns.c.id == page.c.campaign_id))
+        .order_by(page.c.id)
+    )
+    rows = connection.execute(query).all()
+    short = [
+        ShortContact(
+            id=ContactId(row.id), campaign=row.name or NAMELESS, counted=row.attempts_count, found=row.found
+        )
+        for row in rows
+        if row.attempts_count > row.found
+    ]
+    return short, ContactId(rows[-1].id) if len(rows) == limit else None
+
+
+def _in(connection: sa.Connection, extent: Extent) -> list[sa.ColumnElement[bool]]:
+    judged: list[sa.ColumnElement[bool]] = [attempts.c.id <= extent.last_attempt_id]
+    if extent.campaign_id is not None:
+        judged.append(attempts.c.campaign_id == extent.campaign_id)
+    if extent.since is not None:
+        judged.append(
+            sa.or_(
+                attempts.c.sent_at >= extent.since,
+                attempts.c.claimed_at >= extent.since,
+                attempts.c.settled_at.is_(None),
+                attempts.c.ended_at.is_(None),
+                *_is_odd(connection, attempts.c.sent_at),
+                *_is_odd(connection, attempts.c.claimed_at),
+            )
+        )
+    return judged
+
+
+def _received_since(
+    connection: sa.Connection, extent: Extent, received_at: sa.ColumnElement[Any] = call_events.c.received_at
+) -> list[sa.ColumnElement[bool]]:
+    if extent.since is None:
+        return []
+    return [sa.or_(received_at >= extent.since, *_is_odd(connection, received_at))]
+
+
+def _is_odd(connection: sa.Connection, instant: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
+    """Whether an instant is not written as all are, so that to compare it tells nothing: SQLite keeps any text."""
+    if connection.dialect.name != "sqlite":
+        return []
+    day, clock = "-".join(("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2)), ":".join(["[0-9]" * 2] * 3)
+    pattern = f"{day} {clock}.{'[0-9]' * 6}"
+    return [~sa.type_coerce(instant, sa.Text).op("GLOB", is_comparison=True)(pattern)]
 
 
 def _imported_since() -> sa.ColumnElement[bool]:
@@ -324,44 +461,37 @@ def _imported_since() -> sa.ColumnElement[bool]:
     )
 
 
-_HEARD_AT: Final = (
-    sa.select(sa.func.max(call_events.c.received_at))
-    .where(call_events.c.attempt_id == attempts.c.id)
-    .correlate(attempts)
-    .scalar_subquery()
-    .label("heard_at")
-)
-_PLAIN: Final = tuple(name for name in Attempt.__dataclass_fields__ if name != "heard_at")
-_ATTEMPT: Final = (*(attempts.c[name] for name in _PLAIN), _HEARD_AT)
-
-
-def _attempt(row: sa.RowMapping) -> Attempt:
-    return Attempt(**{name: row[name] for name in (*_PLAIN, "heard_at")})
-
-
-def _call(row: sa.RowMapping) -> Call:
-    same = (
-        "campaign",
-        "workspace_id",
-        "dial_at",
-        "not_after",
-        "settle_at",
-        "provider_call_id",
-        "permit",
-        "is_test",
-        "person_key",
-        "call_after",
-        "call_before",
-        "budget_renewed_at",
-        "contact_may_differ",
+def _sent(row: Any, until: datetime) -> Sent | None:
+    found, _, unreadable = read_instants(row._mapping, ("sent_at", "ended_at", "settled_at", "dial_at"))
+    if unreadable or found["sent_at"] > until:
+        return None
+    ended_at, settled_at = found["ended_at"], found["settled_at"]
+    # One that came to life again after it was given up held no line that a claim could count, as long as it was not
+    # known; since when it was, the tables do not keep.
+    if settled_at is not None and (ended_at is None or settled_at < ended_at):
+        ended_at = settled_at
+    return Sent(
+        id=AttemptId(row.id),
+        account_id=AccountId(row.account_id),
+        campaign_id=CampaignId(row.campaign_id),
+        sent_at=found["sent_at"],
+        ended_at=ended_at,
+        dial_at=found["dial_at"],
+        is_call=row.outcome != Outcome.NOT_PLACED,
+        is_test=bool(row.is_test),
+        limits=read_limits(row.limits),
     )
-    return Call(
-        attempt=_attempt(row),
-        zone=CallingZone(
-            time_zones=tuple(row["time_zones"]),
-            country=row["country"],
-            subdivision=row["subdivision"],
-            source=ZoneSource(row["source"]),
-        ),
-        **{name: row[name] for name in same},
+
+
+def _unknown_call(row: Any) -> UnknownCall:
+    return UnknownCall(
+        id=row.id,
+        provider_call_id=row.provider_call_id,
+        call_id=row.call_id,
+        account_id=AccountId(row.account_id),
+        kind=row.kind,
+        received_at=str(row.received_at)[:_TO_THE_SECOND],
     )
+
+
+_TO_THE_SECOND: Final = len("2026-11-23 18:00:00")
