@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import sqlalchemy as sa
 
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass
 from outdial.domain.campaign import CampaignStatus, Purpose, UnknownZone, WhenEmpty
 from outdial.domain.contact import ContactState, Stage, UniqueBy
 from outdial.domain.settle import Outcome
+from outdial.storage.columns import created_at, one_of, own_id, reference_to, stopped, workspace
 from outdial.storage.types import BigId, Instant, Json
 
 metadata = sa.MetaData(
@@ -23,37 +22,6 @@ metadata = sa.MetaData(
 )
 
 
-def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
-    allowed = ", ".join(f"'{value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", BigId, sa.Identity(), primary_key=True)
-
-
-def _to(table: str, *, null: bool = False, name: str | None = None) -> sa.Column[int]:
-    column = name or {"campaigns": "campaign_id", "contacts": "contact_id"}[table]
-    return sa.Column(column, BigId, sa.ForeignKey(f"{table}.id"), nullable=null)
-
-
-def _workspace() -> sa.Column[int]:
-    return sa.Column("workspace_id", BigId, nullable=False, server_default="1")
-
-
-def _created_at() -> sa.Column[object]:
-    return sa.Column("created_at", Instant, nullable=False)
-
-
-def _stopped() -> tuple[sa.Column[object], ...]:
-    """A person's stop: null means that nothing is stopped."""
-    return (
-        sa.Column("stopped_at", Instant),
-        sa.Column("stopped_by", sa.Text),
-        sa.Column("stopped_reason", sa.Text),
-    )
-
-
 # One row at most; where there is none, nothing is stopped and no name is asked for.
 deployment = sa.Table(
     "deployment",
@@ -63,15 +31,15 @@ deployment = sa.Table(
     # Version by id of the calling rules that a person has taken over; newer ones bind besides, but widen nothing. Null:
     # nobody was ever asked.
     sa.Column("accepted_rules", Json),
-    *_stopped(),
+    *stopped(),
     sa.CheckConstraint("id = 1", name="only_one_row"),
 )
 
 provider_configurations = sa.Table(
     "provider_configurations",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("adapter", sa.Text, nullable=False, server_default="http"),
     sa.Column("base_url", sa.Text),
@@ -92,7 +60,7 @@ provider_configurations = sa.Table(
     sa.Column("suspended_at", Instant),
     sa.Column("suspended_reason", sa.Text),
     sa.Column("blocked_countries", Json, nullable=False, server_default="{}"),
-    *_stopped(),
+    *stopped(),
     sa.UniqueConstraint("workspace_id", "name"),
     sa.CheckConstraint("max_concurrent_calls >= 0", name="max_concurrent_calls_not_negative"),
     sa.CheckConstraint("calls_per_second > 0", name="calls_per_second_positive"),
@@ -102,8 +70,8 @@ provider_configurations = sa.Table(
 caller_numbers = sa.Table(
     "caller_numbers",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
     sa.Column("phone_number", sa.Text, nullable=False),
     sa.Column("country", sa.Text),
@@ -117,8 +85,8 @@ caller_numbers = sa.Table(
 campaigns = sa.Table(
     "campaigns",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False, server_default=CampaignStatus.DRAFT),
@@ -151,14 +119,14 @@ campaigns = sa.Table(
     sa.Column("caller_numbers", Json, nullable=False),
     sa.Column("call_options", Json, nullable=False),
     sa.Column("rejections_in_a_row", sa.Integer, nullable=False, server_default="0"),
-    _created_at(),
+    created_at(),
     sa.Column("changed_at", Instant, nullable=False),
     sa.UniqueConstraint("workspace_id", "name"),
-    _one_of("status", CampaignStatus),
-    _one_of("purpose", Purpose),
-    _one_of("when_empty", WhenEmpty),
-    _one_of("unique_by", UniqueBy),
-    _one_of("unknown_zone", UnknownZone),
+    one_of("status", CampaignStatus),
+    one_of("purpose", Purpose),
+    one_of("when_empty", WhenEmpty),
+    one_of("unique_by", UniqueBy),
+    one_of("unknown_zone", UnknownZone),
     sa.CheckConstraint("weight > 0", name="weight_positive"),
     sa.Index("ix_campaigns_account_id_status", "account_id", "status"),
 )
@@ -169,7 +137,7 @@ campaign_revisions = sa.Table(
     metadata,
     sa.Column("campaign_id", BigId, sa.ForeignKey("campaigns.id"), primary_key=True),
     sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
-    _created_at(),
+    created_at(),
     # The columns of `campaigns` that hold the definition, as JSON.
     sa.Column("definition", Json, nullable=False),
 )
@@ -177,7 +145,7 @@ campaign_revisions = sa.Table(
 calling_zones = sa.Table(
     "calling_zones",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("key", sa.Text, nullable=False, unique=True),
     # Empty means unknown: such a zone is closed.
     sa.Column("time_zones", Json, nullable=False),
@@ -189,13 +157,13 @@ calling_zones = sa.Table(
 imports = sa.Table(
     "imports",
     metadata,
-    _id(),
-    _workspace(),
-    _to("campaigns"),
+    own_id(),
+    workspace(),
+    reference_to("campaigns"),
     sa.Column("file_name", sa.Text, nullable=False),
     sa.Column("checksum", sa.Text),
     sa.Column("imported_by", sa.Text),
-    _created_at(),
+    created_at(),
     sa.Column("finished_at", Instant),
     sa.Column("counts", Json, nullable=False, server_default="{}"),
     # Why what came in may not be what was meant: the file changed while it was read, a contact was there already.
@@ -211,8 +179,8 @@ imports = sa.Table(
 contacts = sa.Table(
     "contacts",
     metadata,
-    _id(),
-    _to("campaigns"),
+    own_id(),
+    reference_to("campaigns"),
     sa.Column("import_id", BigId, sa.ForeignKey("imports.id")),
     sa.Column("import_line", sa.Integer),
     sa.Column("external_contact_id", sa.Text),
@@ -246,9 +214,9 @@ contacts = sa.Table(
     sa.Column("budget_renewed_at", Instant),
     # Made by a test call: in no count, no list of results, no bucket, and no reason to keep a campaign open.
     sa.Column("is_test", sa.Boolean, nullable=False, server_default=sa.false()),
-    _created_at(),
+    created_at(),
     sa.UniqueConstraint("campaign_id", "identity_key"),
-    _one_of("state", ContactState),
+    one_of("state", ContactState),
     sa.CheckConstraint("state <> 'pending' OR next_attempt_at IS NOT NULL", name="pending_is_due_once"),
     # Read bucket by bucket, so that all but the last two columns are equalities.
     sa.Index(
@@ -317,7 +285,7 @@ buckets = sa.Table(
 workers = sa.Table(
     "workers",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False, server_default="0"),
@@ -328,9 +296,9 @@ workers = sa.Table(
 call_attempts = sa.Table(
     "call_attempts",
     metadata,
-    _id(),
-    _to("contacts"),
-    _to("campaigns"),
+    own_id(),
+    reference_to("contacts"),
+    reference_to("campaigns"),
     sa.Column("campaign_revision", sa.Integer, nullable=False),
     sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
     sa.Column("phone_number", sa.Text, nullable=False),
@@ -378,11 +346,11 @@ call_attempts = sa.Table(
     sa.Column("metadata", Json, nullable=False, server_default="{}"),
     sa.Column("permit", Json, nullable=False),
     sa.UniqueConstraint("account_id", "provider_call_id"),
-    _one_of("state", AttemptState),
-    _one_of("ending", Ending),
-    _one_of("answered_by", AnsweredBy),
-    _one_of("outcome", Outcome),
-    _one_of("error_class", ErrorClass),
+    one_of("state", AttemptState),
+    one_of("ending", Ending),
+    one_of("answered_by", AnsweredBy),
+    one_of("outcome", Outcome),
+    one_of("error_class", ErrorClass),
     sa.CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_at_means_ended"),
     sa.CheckConstraint("settled_at IS NULL OR outcome IS NOT NULL", name="settled_has_outcome"),
     # One call at a time per number, over all campaigns and accounts, held by the database itself.
@@ -432,7 +400,7 @@ call_attempts = sa.Table(
 call_events = sa.Table(
     "call_events",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("account_id", BigId, sa.ForeignKey("provider_configurations.id"), nullable=False),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("attempt_id", BigId, sa.ForeignKey("call_attempts.id")),
@@ -458,13 +426,13 @@ call_events = sa.Table(
 exclusion_list_entries = sa.Table(
     "exclusion_list_entries",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     # Of a number, or of all numbers of a person.
     sa.Column("phone_number", sa.Text),
     sa.Column("person_key", sa.Text),
     sa.Column("scope", sa.Text, nullable=False, server_default="all"),
-    _to("campaigns", null=True),
+    reference_to("campaigns", null=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     # From when on the person wants no call; null in the next: when we learned of it is not known.
@@ -503,25 +471,25 @@ exclusion_list_entries = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("campaign_id", BigId),
     sa.Column("contact_id", BigId),
     sa.Column("attempt_id", BigId),
     sa.Column("payload", Json, nullable=False),
-    _created_at(),
+    created_at(),
 )
 
 api_keys = sa.Table(
     "api_keys",
     metadata,
-    _id(),
-    _workspace(),
+    own_id(),
+    workspace(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("key_hash", sa.Text, nullable=False, unique=True),
-    _created_at(),
+    created_at(),
     sa.Column("revoked_at", Instant),
     sa.UniqueConstraint("workspace_id", "name"),
     sa.CheckConstraint("role IN ('admin', 'campaign_manager', 'viewer')", name="role_known"),
