@@ -233,7 +233,8 @@ HOT: list[tuple[Callable[[sa.Connection], None], list[set[str]]]] = [
     (sweep_unsettled, [UNSETTLED]),
     (take_dialing, [OPEN]),
     (take_silent, [OPEN]),
-    (release_held, [{"ix_contacts_phone_number"}]),
+    # Few are held, unless a rule caps many.
+    (release_held, [{"ix_contacts_phone_number", "ix_contacts_held"}]),
     (expire_overdue, [{"ix_contacts_call_before"}]),
     (complete_empty, [DUE, {"ix_contacts_in_progress"}]),
     (read_histories, [OF_CONTACT]),

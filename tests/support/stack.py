@@ -13,7 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from outdial.bootstrap import queue_limits
 from outdial.domain.contact import ContactState
+from outdial.files.rule_file import load_rule_book
+from outdial.operations.audit import Asked, audit
 from outdial.simulator.ledger import Ledger, read_ledger
 from outdial.storage.tables import call_attempts, contacts
 from tests.support.processes import Process, Processes
@@ -114,3 +117,15 @@ def assert_accounts_agree(stack: Stack) -> None:
     assert not never_placed & accepted, "calls placed that the database believes were not"
     known = {call_id for call_id, row in rows.items() if row["started_at"] is not None}
     assert not known - accepted, "calls that only the database knows"
+
+
+def assert_audits_clean(stack: Stack) -> None:
+    """What is stored of the calls proves that none of them was wrong; also after kills and faults."""
+    own = stack.environment.get("OUTDIAL_RULES_FILE")
+    asked = Asked(
+        book=load_rule_book(None if own is None else Path(own)),
+        queue_limits=queue_limits(stack.world.database),
+    )
+    report = audit(stack.world.database.begin, asked)
+    assert report.calls
+    assert not [one for one in report.broken if one.is_violation]

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from outdial.domain.campaign import CallOptions
 from outdial.domain.retries import RetryPolicy
-from tests.support.stack import Stack, assert_accounts_agree
+from tests.support.rules import Rules, rule
+from tests.support.stack import Stack, assert_accounts_agree, assert_audits_clean
 from tests.support.world import number
 
 LINES = 20
@@ -18,9 +19,12 @@ OPTIONS = CallOptions(result_timeout_seconds=2, ring_timeout_seconds=5, max_dura
 
 def add_work(stack: Stack) -> None:
     stack.world.set_account(max_concurrent_calls=LINES, calls_per_second=CPS)
+    rules = Rules(stack.folder / "rules.toml")
+    rules.write(rule(more='caps = [{ max_calls = 3, hours = 24, counts = "attempts" }]'))
+    stack.environment["OUTDIAL_RULES_FILE"] = str(rules.path)
     half = CONTACTS // 2
     for name, first in (("one", 0), ("two", half)):
-        campaign = stack.world.add_campaign(name, retry=RETRY, call=OPTIONS)
+        campaign = stack.world.add_campaign(name, retry=RETRY, call=OPTIONS, calling_rule="house")
         stack.world.add_contacts(campaign, map(number, range(first, first + half)))
 
 
@@ -39,6 +43,7 @@ def test_four_workers_never_pass_the_limits_and_lose_or_double_no_call(stack: St
     provider.wait_for(stack.is_done, "the end of both campaigns", 90)
     assert [worker.terminate() for worker in workers] == [0] * 4
     assert_accounts_agree(stack)
+    assert_audits_clean(stack)
     assert_limits_kept(stack)
     assert not stack.ledger().rejected
 
@@ -61,6 +66,7 @@ def test_every_fault_of_the_provider_leaves_an_exact_account(stack: Stack) -> No
     stack.start_workers(2)
     provider.wait_for(stack.is_done, "the end of both campaigns", 110)
     assert_accounts_agree(stack)
+    assert_audits_clean(stack)
     assert_limits_kept(stack)
     states = stack.contact_states()
     assert sum(states.values()) == CONTACTS
@@ -81,6 +87,7 @@ def test_killed_workers_leave_no_unknown_and_no_doubled_call(stack: Stack) -> No
     provider.wait_for(stack.is_done, "the end of both campaigns", 110)
     assert stack.unsettled() == 0
     assert_accounts_agree(stack)
+    assert_audits_clean(stack)
     assert stack.ledger().max_concurrent() <= LINES
 
 
@@ -94,4 +101,5 @@ def test_one_process_on_sqlite_does_it_all(sqlite_stack: Stack) -> None:
     provider.wait_for(stack.is_done, "the end of both campaigns", 90)
     assert service.terminate() == 0
     assert_accounts_agree(stack)
+    assert_audits_clean(stack)
     assert_limits_kept(stack)

@@ -41,7 +41,12 @@ def test_it_takes_calls_without_any_option(process: Processes) -> None:
 def test_what_it_prints_first_is_all_that_a_caller_needs(process: Processes) -> None:
     provider, url = start(process)
     told = dict(re.findall(r"export (\w+)=(\S+)", provider.stdout))
-    assert told.keys() == {"TELEPHONY_BASE_URL", "TELEPHONY_API_KEY", "TELEPHONY_WEBHOOK_SECRET"}
+    assert told.keys() == {
+        "TELEPHONY_BASE_URL",
+        "TELEPHONY_API_KEY",
+        "TELEPHONY_WEBHOOK_SECRET",
+        "OUTDIAL_PUBLIC_URL",
+    }
     assert place(url, told["TELEPHONY_API_KEY"]).status_code == 201
 
 
