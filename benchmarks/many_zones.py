@@ -17,14 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import sessionmaker
 
-from benchmarks.pass_cost import BATCH, postgres, put_back
+from benchmarks.pass_cost import BATCH, claim_seconds, postgres, put_back
 from outdial.clock import SystemClock
 from outdial.domain.campaign import CampaignDefinition, Purpose
 from outdial.domain.contact import Stage
 from outdial.domain.ids import ProviderCallId
 from outdial.domain.zones import CallingZone, ZoneSource, all_zone_names
 from outdial.engine.call_ids import call_id_factory
-from outdial.engine.claim import ClaimSettings, claim
+from outdial.engine.claim import ClaimSettings
 from outdial.engine.definitions import Definitions
 from outdial.engine.scheduler import SchedulerService, SchedulerSettings
 from outdial.files.rule_books import KeptRuleBook
@@ -71,10 +71,9 @@ class Spread:
 
     def __init__(self, database: Database, name: str, zones: int, rules: Path) -> None:
         self._database = database
-        self._clock = SystemClock()
         self._known = Definitions(rule_books=KeptRuleBook(rules))
         self._settings = ClaimSettings(
-            batch_size=BATCH, scheduler_time_zone="UTC", new_call_id=call_id_factory(self._clock)
+            batch_size=BATCH, scheduler_time_zone="UTC", new_call_id=call_id_factory(SystemClock())
         )
         self._service = SchedulerService(
             sessionmaker(database.engine),
@@ -138,23 +137,7 @@ class Spread:
         return seconds
 
     def claim_seconds(self) -> float:
-        """One claim of a batch, committed; then everything is put back, outside the measure."""
-        started = time.perf_counter()
-        claimed = self._database.run(
-            claim,
-            self._account_id,
-            self._worker_id,
-            str(self._settings.new_call_id()),
-            self._settings,
-            self._known,
-            self._clock,
-        )
-        seconds = time.perf_counter() - started
-        if len(claimed.calls) != BATCH:
-            raise RuntimeError(f"a claim found {len(claimed.calls)} contacts instead of {BATCH}")
-        self._database.run(buckets.judge, claimed.judgments)
-        self._database.run(put_back, [call.contact.id for call in claimed.calls])
-        return seconds
+        return claim_seconds(self._database, self._account_id, self._worker_id, self._settings, self._known)
 
 
 def measure(*, rounds: int = 30, database_url: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.accepted_rules import RulesInForce
 from outdial.domain.account import Account
 from outdial.domain.callability import (
     BLOCK_OF_CONTACT,
@@ -173,11 +172,7 @@ def look(connection: sa.Connection, name: str, asked: Asked) -> Seen:
     at = database_now(connection)
     definition = campaign.definition
     begin = max(at, definition.starts_at or at)
-    terms = Terms(
-        rules=RulesInForce(asked.book, around.accepted_rules),
-        scheduler_time_zone=asked.scheduler_time_zone,
-        blocked_countries=account.blocked_countries,
-    )
+    terms = asked.terms(account, around.accepted_rules)
     ids = buckets.zones_of(connection, campaign.id)
     zones = calling_zones.load(connection, ids) if ids else {}
     opening = {one: first_opening(definition, zone, begin, terms) for one, zone in zones.items()}
@@ -315,11 +310,7 @@ def _open_elsewhere(
     for other in firsts.values():
         account = accounts.by_id(connection, other.account_id)
         assert account is not None, "accounts are never deleted"
-        terms = Terms(
-            rules=RulesInForce(asked.book, accepted),
-            scheduler_time_zone=asked.scheduler_time_zone,
-            blocked_countries=account.blocked_countries,
-        )
+        terms = asked.terms(account, accepted)
         ids = buckets.zones_of(connection, other.id)
         zones = calling_zones.load(connection, ids) if ids else {}
         found += [

@@ -5,7 +5,7 @@ Every answer here comes from the functions that the claim decides with: nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -70,6 +70,14 @@ class Asked:
     book: RuleBook
     fence: Fence = Fence()
     scheduler_time_zone: str = "UTC"
+
+    def terms(self, account: Account, accepted_rules: Mapping[str, int] | None) -> Terms:
+        """What permits of that account's campaigns hang on."""
+        return Terms(
+            rules=RulesInForce(self.book, accepted_rules),
+            scheduler_time_zone=self.scheduler_time_zone,
+            blocked_countries=account.blocked_countries,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +212,7 @@ def _facts(
     account = accounts.by_id(connection, campaign.account_id)
     assert account is not None, "accounts are never deleted"
     zone = calling_zones.load(connection, [contact.calling_zone_id])[contact.calling_zone_id]
-    terms = Terms(
-        rules=RulesInForce(asked.book, around.accepted_rules),
-        scheduler_time_zone=asked.scheduler_time_zone,
-        blocked_countries=account.blocked_countries,
-    )
+    terms = asked.terms(account, around.accepted_rules)
     calls = past_calls.of_numbers(connection, [contact.phone_number], at - _LONG_AGO)
     return _Facts(
         found=found,

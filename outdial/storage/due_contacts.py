@@ -64,7 +64,6 @@ class LookedAt:
     state: ContactState
     final_reason: str | None
     next_attempt_at: datetime | None
-    call_after: datetime | None
 
 
 def look_at(
@@ -96,7 +95,6 @@ def look_at(
             contacts.c.state,
             contacts.c.final_reason,
             contacts.c.next_attempt_at,
-            contacts.c.call_after,
         )
         .select_from(contacts.join(campaigns))
         .where(is_meant, ~contacts.c.is_test)
@@ -109,7 +107,6 @@ def look_at(
             state=ContactState(row.state),
             final_reason=row.final_reason,
             next_attempt_at=row.next_attempt_at,
-            call_after=row.call_after,
         )
         for row in connection.execute(query)
     ]

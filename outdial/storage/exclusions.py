@@ -5,7 +5,7 @@ Each is of one number or of one person. Who is excluded by both has two, so that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -33,21 +33,6 @@ class Terms(NamedTuple):
     source: str
     since: datetime
     expires_at: datetime | None = None
-
-
-def add(
-    connection: sa.Connection,
-    phone_numbers: Collection[str],
-    *,
-    reason: str,
-    source: str,
-    at: datetime,
-    reach: Reach = EVERYWHERE,
-    expires_at: datetime | None = None,
-) -> int:
-    """Exclude numbers (E.164), all on the same terms. Returns how many were not excluded so before."""
-    terms = Terms(reason, source, at, expires_at)
-    return len(add_each(connection, NUMBER, dict.fromkeys(phone_numbers, terms), reach=reach, at=at))
 
 
 def add_each(

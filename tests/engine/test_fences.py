@@ -11,8 +11,9 @@ from outdial.domain.contact import ContactState
 from outdial.domain.errors import SettingsError, UserError
 from outdial.engine.scheduler import SchedulerSettings, check_deployment
 from outdial.operations.deployment import name_deployment
-from outdial.storage import deployment, exclusions
+from outdial.storage import deployment
 from outdial.storage.database import database_now
+from tests.support.excluded import exclude_numbers
 from tests.support.world import RecordingProvider, World, number
 
 
@@ -88,7 +89,7 @@ def test_only_the_numbers_of_the_fence_are_called_and_the_others_wait(world: Wor
 def test_who_must_not_be_called_from_here_is_not_excluded_by_the_way(world: World) -> None:
     (contact,) = world.add_contacts(world.add_campaign(), [number(1)])
     world.database.run(
-        lambda c: exclusions.add(c, [number(1)], reason="asked", source="test", at=database_now(c))
+        lambda c: exclude_numbers(c, [number(1)], reason="asked", source="test", at=database_now(c))
     )
     world.run_pass(RecordingProvider(), dial_only=frozenset({number(2)}))
     assert world.contact(contact)["state"] == ContactState.PENDING

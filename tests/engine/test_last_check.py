@@ -18,10 +18,11 @@ from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.engine.claim import Claimed, ClaimSettings, claim
 from outdial.engine.record import Dialed, Released, record
-from outdial.storage import accounts, attempts, deployment, exclusions, workers
+from outdial.storage import accounts, attempts, deployment, workers
 from outdial.storage.database import database_now
 from outdial.storage.tables import campaigns, contacts
 from outdial.telephony.protocol import OutboundCallRequest
+from tests.support.excluded import exclude_numbers
 from tests.support.world import RecordingProvider, World, number
 
 SETTINGS = ClaimSettings(batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4())))
@@ -113,14 +114,14 @@ def name_the_database(world: World, _: CampaignId, __: ContactId) -> None:
 def exclude(world: World, _: CampaignId, contact: ContactId) -> None:
     excluded = world.contact(contact)["phone_number"]
     world.database.run(
-        lambda c: exclusions.add(c, [excluded], reason="asked", source="test", at=database_now(c))
+        lambda c: exclude_numbers(c, [excluded], reason="asked", source="test", at=database_now(c))
     )
 
 
 def exclude_from_the_campaign(world: World, campaign: CampaignId, contact: ContactId) -> None:
     excluded = world.contact(contact)["phone_number"]
     world.database.run(
-        lambda c: exclusions.add(
+        lambda c: exclude_numbers(
             c,
             [excluded],
             reason="asked",
@@ -246,7 +247,7 @@ def test_an_exclusion_from_another_campaign_stops_nobody(call: ClaimedCall) -> N
 def test_an_exclusion_that_has_expired_stops_nobody(call: ClaimedCall) -> None:
     now = datetime.now(UTC)
     call.world.database.run(
-        lambda c: exclusions.add(
+        lambda c: exclude_numbers(
             c,
             [number(1)],
             reason="asked",

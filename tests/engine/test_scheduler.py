@@ -26,8 +26,9 @@ from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
 from outdial.domain.zones import CallingZone, ZoneSource
-from outdial.storage import accounts, campaigns, exclusions
+from outdial.storage import accounts, campaigns
 from outdial.storage.database import database_now
+from tests.support.excluded import exclude_numbers
 from tests.support.world import ROME, RecordingProvider, World, event, number, refusing
 
 
@@ -154,7 +155,7 @@ def test_an_excluded_number_is_never_called_and_its_contact_is_final(world: Worl
     (contact,) = world.add_contacts(campaign, [number(1)])
 
     def exclude(connection: sa.Connection) -> None:
-        exclusions.add(connection, [number(1)], reason="asked", source="test", at=database_now(connection))
+        exclude_numbers(connection, [number(1)], reason="asked", source="test", at=database_now(connection))
 
     world.database.run(exclude)
     provider = RecordingProvider()

@@ -35,9 +35,10 @@ from outdial.domain.zones import CallingZone, ZoneSource
 from outdial.engine.claim import ClaimSettings, claim
 from outdial.engine.definitions import Definitions
 from outdial.operations.why import PASSING, Asked, Why, why
-from outdial.storage import accounts, exclusions, workers
+from outdial.storage import accounts, workers
 from outdial.storage.database import Database
 from outdial.storage.tables import call_attempts
+from tests.support.excluded import exclude_numbers
 from tests.support.world import ROME, World, number
 
 START = datetime(2026, 3, 20, tzinfo=UTC)
@@ -85,7 +86,7 @@ class RandomWorld:
                 self._earlier_call(contact, number(index))
             if self._seldom():
                 self.world.database.run(
-                    exclusions.add,
+                    exclude_numbers,
                     [number(index)],
                     reason="asked",
                     source="test",
