@@ -59,12 +59,28 @@ provider_configurations = sa.Table(
     sa.Column("unreachable_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("suspended_at", Instant),
     sa.Column("suspended_reason", sa.Text),
+    # Open: nothing is dialed; half open: one call is. Null: closed. `trial_until`: while that one call is out.
+    sa.Column("breaker", sa.Text),
+    sa.Column("breaker_at", Instant),
+    sa.Column("breaker_reason", sa.Text),
+    sa.Column("trial_until", Instant),
+    # When a suspended account, or one whose breaker is open, is asked a free question, and how often it was in vain.
+    sa.Column("probe_at", Instant),
+    sa.Column("probes", sa.Integer, nullable=False, server_default="0"),
+    # The rate of look-ups: when the next may be asked, and the waits after those that failed.
+    sa.Column("look_up_cursor_at", Instant),
+    sa.Column("look_ups_not_before", Instant),
+    sa.Column("look_up_failures", sa.Integer, nullable=False, server_default="0"),
+    # Calls in a row of whose end only a look-up told, and since when that is taken for webhooks that do not arrive.
+    sa.Column("ended_by_look_up", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("webhooks_missing_at", Instant),
     sa.Column("blocked_countries", Json, nullable=False, server_default="{}"),
     *stopped(),
     sa.UniqueConstraint("workspace_id", "name"),
     sa.CheckConstraint("max_concurrent_calls >= 0", name="max_concurrent_calls_not_negative"),
     sa.CheckConstraint("calls_per_second > 0", name="calls_per_second_positive"),
     sa.CheckConstraint("burst >= 1", name="burst_positive"),
+    sa.CheckConstraint("breaker IN ('open', 'half_open')", name="breaker_known"),
 )
 
 caller_numbers = sa.Table(
@@ -291,6 +307,8 @@ workers = sa.Table(
     sa.Column("beat", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("beat_at", Instant, nullable=False),
     sa.Column("stopped_at", Instant),
+    # Another worker saw its counter stand still for the lease. A sign of life takes it back.
+    sa.Column("found_dead_at", Instant),
 )
 
 call_attempts = sa.Table(
@@ -325,6 +343,11 @@ call_attempts = sa.Table(
     sa.Column("told_outcome", sa.Text),
     sa.Column("tell_at", Instant),
     sa.Column("look_up_at", Instant),
+    # Why the provider shall be asked to end the call, and when it last took that on.
+    sa.Column("hang_up_because", sa.Text),
+    sa.Column("hung_up_at", Instant),
+    # Found at the provider after a restore: what came of it may be lost, so it is not settled before a person says so.
+    sa.Column("awaits_confirmation", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("ending", sa.Text),
     sa.Column("ending_source", sa.SmallInteger),
     sa.Column("ended_by", sa.Text),
