@@ -170,6 +170,7 @@ def make_worker(settings: Settings, database: Database, clock: Clock) -> Worker:
         deployment=settings.deployment,
         dial_only=settings.dial_only,
         own_rules=own_rules_file(),
+        patience=settings.patience,
     )
     check_deployment(database, scheduler)
     return Worker(database, providers, scheduler, clock=clock, listen_url=settings.listen_url)

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from outdial.domain.deployment_name import check_deployment_name
 from outdial.domain.errors import SettingsError
 from outdial.domain.http_url import check_http_url
+from outdial.domain.patience import Patience
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.secret_reference import SecretPlace, parse_reference
 from outdial.domain.zones import zone
@@ -73,6 +74,11 @@ class Settings(BaseSettings):
     dial_only: Annotated[frozenset[str], NoDecode, BeforeValidator(lambda text: _numbers(text))] = Field(  # noqa: PLW0108 - defined below
         default=frozenset(), validation_alias="OUTDIAL_DIAL_ONLY"
     )
+    post_timeout_seconds: float = Field(
+        default=10.0, ge=1, le=120, validation_alias="OUTDIAL_POST_TIMEOUT_SECONDS"
+    )
+    lease_seconds: float = Field(default=20.0, ge=7, le=600, validation_alias="OUTDIAL_LEASE_SECONDS")
+    unsent_seconds: float = Field(default=8.0, ge=6, le=60, validation_alias="OUTDIAL_UNSENT_SECONDS")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = Field(
         default="INFO", validation_alias="OUTDIAL_LOG_LEVEL"
     )
@@ -89,6 +95,15 @@ class Settings(BaseSettings):
     @classmethod
     def _listen_is_postgres(cls, url: str | None) -> str | None:
         return None if url is None else _check_postgres(url)
+
+    @property
+    def patience(self) -> Patience:
+        """Raises SettingsError where the numbers do not go together."""
+        return Patience(
+            post_timeout_seconds=self.post_timeout_seconds,
+            lease_seconds=self.lease_seconds,
+            unsent_seconds=self.unsent_seconds,
+        )
 
     @property
     def shown_database_url(self) -> str:
@@ -173,6 +188,9 @@ CURES: Final[Mapping[str, str]] = {
     "SCHEDULER_TZ": "write a time zone such as 'Europe/Rome' or 'UTC'",
     "OUTDIAL_DEPLOYMENT": "write the name that `outdial init --deployment` gave to the database",
     "OUTDIAL_DIAL_ONLY": "write phone numbers with + and country code, with commas between them, or leave it unset",
+    "OUTDIAL_POST_TIMEOUT_SECONDS": "write a number of seconds from 1 to 120",
+    "OUTDIAL_LEASE_SECONDS": "write a number of seconds from 7 to 600",
+    "OUTDIAL_UNSENT_SECONDS": "write a number of seconds from 6 to 60",
     "OUTDIAL_LOG_LEVEL": "write DEBUG, INFO, WARNING or ERROR",
     "OUTDIAL_LOG_FORMAT": "write text or json",
 }

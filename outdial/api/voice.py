@@ -24,7 +24,6 @@ from outdial.domain.errors import UserError
 from outdial.domain.ids import CallId
 from outdial.engine.converse import Spoken, converse
 from outdial.engine.definitions import Definitions
-from outdial.engine.reconcile import asking
 from outdial.engine.transactions import Transactions
 from outdial.storage.database import Database
 from outdial.telephony.protocol import (
@@ -91,11 +90,10 @@ class Voice:
     async def _next(
         self, account: Account, adapter: TalksByDocuments, call_id: CallId, asked: VoiceRequest
     ) -> Spoken:
-        ask_every = asking([(account.id, adapter.capabilities)])
+        pace = adapter.capabilities.pace
+        paces = {} if pace is None else {account.id: pace}
         try:
-            spoken = await self._transactions.run(
-                converse, account.id, call_id, asked, self._known, ask_every
-            )
+            spoken = await self._transactions.run(converse, account.id, call_id, asked, self._known, paces)
         except sa.exc.SQLAlchemyError as error:
             log.warning(
                 "a call is ended, since what it said could not be stored: %s",

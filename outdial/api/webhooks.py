@@ -6,9 +6,10 @@ work itself. What arrives while a batch is being written is the next batch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -21,13 +22,16 @@ from outdial.api.known_accounts import KnownAccounts
 from outdial.clock import Clock
 from outdial.domain.account import Account
 from outdial.domain.errors import UserError
+from outdial.domain.ids import AccountId
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
 from outdial.engine.on_settled import OnSettled
+from outdial.engine.outage import Outage
 from outdial.engine.transactions import Transactions
+from outdial.storage import standing
 from outdial.storage.call_events import ReceivedEvent
-from outdial.storage.database import Database
+from outdial.storage.database import Database, may_pass
 from outdial.telephony.protocol import SignatureInvalid, WebhookMalformed, WebhookReader, WebhookRequest
 
 log = logging.getLogger("outdial.webhooks")
@@ -36,6 +40,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 WAITING_LIMIT: Final = 5000
 RETRY_AFTER_SECONDS: Final = 5
 WARN_SECONDS: Final = 60.0
+TELL_ARRIVAL_SECONDS: Final = 1.0
 
 STATUS: Final = {Heard.APPLIED: 200, Heard.DUPLICATE: 200, Heard.UNKNOWN_CALL: 202}
 
@@ -62,6 +67,9 @@ class Intake:
         self._known = Definitions(on_settled)
         self._clock = clock
         self._warned: dict[str, float] = {}
+        self._outage = Outage(clock, log, "webhooks are answered 503, so that the provider repeats them")
+        # When an account was last told that its webhooks arrive.
+        self._told: dict[AccountId, float] = {}
         self._accounts = KnownAccounts(self._transactions, clock)
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=WAITING_LIMIT)
 
@@ -78,9 +86,10 @@ class Intake:
         except ClientDisconnect:
             return Response(status_code=499)
         except sa.exc.SQLAlchemyError as error:
-            log.warning(
-                "a webhook could not be stored, the provider is asked to repeat it: %s", type(error).__name__
-            )
+            if may_pass(error):
+                self._outage.failed(error)
+            else:
+                log.exception("a webhook could not be stored, the provider is asked to repeat it")
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
 
     async def close(self) -> None:
@@ -131,7 +140,21 @@ class Intake:
             )
 
     async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
-        return await self._transactions.run(receive, events, self._known)
+        heard = await self._transactions.run(receive, events, self._known)
+        self._outage.passed()
+        await self._note_arrival({one.account_id for one in events})
+        return heard
+
+    async def _note_arrival(self, account_ids: Collection[AccountId]) -> None:
+        """Now and then, in a transaction of its own, since it locks accounts. What it does not say, the next one will."""
+        now = self._clock.monotonic()
+        for account_id in sorted(account_ids):
+            if now - self._told.get(account_id, float("-inf")) < TELL_ARRIVAL_SECONDS:
+                continue
+            self._told[account_id] = now
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                if await self._transactions.run(standing.hear_webhooks, account_id):
+                    log.warning("the webhooks of account %s arrive again", account_id)
 
 
 def with_query(url: str, query: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from outdial.cli.context import open_context
-from outdial.cli.output import print_json, print_table, say, warn
+from outdial.cli.output import print_json, print_table, say, shown, warn
+from outdial.domain.breaker import Breaker
 from outdial.domain.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def set_(
     """
     from outdial.operations.accounts import set_account
     from outdial.storage import accounts
+    from outdial.telephony.options import COMMON
 
     options = _options(option or [])
     kinds = _kinds() if adapter not in {None, DEFAULT_ADAPTER} or options else {}
@@ -103,7 +105,7 @@ def set_(
             calls_per_second=calls_per_second,
             outbound_number=from_number,
             options=options,
-            known_options={name: kind.options for name, kind in kinds.items()},
+            known_options={name: {**COMMON, **kind.options} for name, kind in kinds.items()},
         )
     if done.is_new:
         say(f"Account {name} created.")
@@ -210,6 +212,11 @@ def _document(account: Account) -> dict[str, Any]:
         "stopped_reason": account.stopped_reason,
         "suspended_at": account.suspended_at,
         "suspended_reason": account.suspended_reason,
+        "probe_at": account.probe_at,
+        "breaker": account.breaker,
+        "breaker_at": account.breaker_at,
+        "breaker_reason": account.breaker_reason,
+        "webhooks_missing_at": account.webhooks_missing_at,
         "not_before": account.throttle.not_before,
         "blocked_countries": dict(account.blocked_countries),
     }
@@ -225,6 +232,11 @@ def _state(account: Account) -> str:
         return f"stopped by {account.stopped_by}: {account.stopped_reason}"
     if account.suspended_at is not None:
         return f"suspended: {account.suspended_reason}"
+    if account.breaker is not None:
+        trying = "one call is tried" if account.breaker is Breaker.HALF_OPEN else "nothing is dialed"
+        return f"breaker {account.breaker}, {trying}: {account.breaker_reason}"
+    if account.webhooks_missing_at is not None:
+        return f"dials, but its webhooks are missing since {shown(account.webhooks_missing_at)}"
     if account.blocked_countries:
         return f"may not call {', '.join(sorted(account.blocked_countries))}"
     return "ready"

@@ -176,7 +176,11 @@ def resume(name: Name) -> None:
 
 @app.command(epilog="Example: outdial campaign cancel spring-survey")
 def cancel(name: Name) -> None:
-    """End the campaign for good. Who still waits is withdrawn; open calls go on to their end."""
+    """End the campaign for good. Who still waits is withdrawn.
+
+    Calls that the provider has and that do not ring yet are called back by the workers, where the provider can; calls
+    that ring or are answered go on to their end.
+    """
     from outdial.operations.campaigns import cancel as cancel_campaign
 
     with open_context() as context:
@@ -189,6 +193,8 @@ def cancel(name: Name) -> None:
     _report(moved)
     if withdrawn:
         say(f"{withdrawn} contacts were withdrawn.")
+    if moved.called_back:
+        say(f"{moved.called_back} calls that do not ring yet are being called back, where the provider can.")
 
 
 @app.command("test", epilog="Example: outdial campaign test spring-survey --to +393471234567")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from outdial.domain.breaker import Breaker
 from outdial.domain.ids import AccountId
 from outdial.domain.pacing import Rate, Throttle
 
@@ -14,7 +15,8 @@ from outdial.domain.pacing import Rate, Throttle
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One row of `provider_configurations`. `blocked_countries` maps a country to the provider's reason; suspended is
-    what the provider's answers did, stopped what a person did.
+    what the provider's answers did, stopped what a person did. `probe_at`: when it is asked a free question that only an
+    account in good standing answers, `probes` how often that was in vain. Instants are aware UTC.
     """
 
     id: AccountId
@@ -31,6 +33,13 @@ class Account:
     rate_cursor_at: datetime | None = None
     suspended_at: datetime | None = None
     suspended_reason: str | None = None
+    breaker: Breaker | None = None
+    breaker_at: datetime | None = None
+    breaker_reason: str | None = None
+    trial_until: datetime | None = None
+    probe_at: datetime | None = None
+    probes: int = 0
+    webhooks_missing_at: datetime | None = None
     blocked_countries: Mapping[str, str] = field(default_factory=dict)
     stopped_at: datetime | None = None
     stopped_by: str | None = None

@@ -32,6 +32,7 @@ class Effect(StrEnum):
     BLOCK_DESTINATION = "block_destination"
     SUSPEND_ACCOUNT = "suspend_account"
     COUNT_REJECTION = "count_rejection"
+    COUNT_DOUBT = "count_doubt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ MEANINGS: Final[Mapping[type[TelephonyProviderError], Meaning]] = {
     DestinationRejected: _released(ErrorClass.DESTINATION, Effect.BLOCK_DESTINATION),
     AccountRejected: _released(ErrorClass.ACCOUNT, Effect.SUSPEND_ACCOUNT),
     CallRejected: _released(ErrorClass.REQUEST, Effect.COUNT_REJECTION),
-    InDoubt: Meaning(ending=None, error_class=None),
+    InDoubt: Meaning(ending=None, error_class=None, effect=Effect.COUNT_DOUBT),
 }
 
 REJECTIONS_THAT_PAUSE: Final = 5

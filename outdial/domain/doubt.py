@@ -20,10 +20,14 @@ from outdial.domain.attempt import (
 )
 from outdial.domain.campaign import CallOptions
 from outdial.domain.ids import AttemptId
+from outdial.domain.look_ups import Pace, Timing
+from outdial.domain.patience import Patience
 
-# After this, a POST that was sent has been answered or given up by its owner: its time-out, and two seconds.
-POST_IS_OVER: Final = timedelta(seconds=12)
 MARGIN: Final = timedelta(seconds=30)
+# How long a provider that took on to end a call may go on to list it as open.
+HUNG_UP_MARGIN: Final = timedelta(seconds=60)
+# States in which nobody's phone has rung yet, as far as the provider has told.
+NOT_RINGING: Final = frozenset({AttemptState.IN_DOUBT, AttemptState.ACCEPTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,10 @@ class Capabilities:
     listing_lag_seconds: float = 5.0
     queue_limit_seconds: float = 0.0
     look_up_seconds: float | None = None
+
+    @property
+    def pace(self) -> Pace | None:
+        return None if self.look_up_seconds is None else Pace(every=timedelta(seconds=self.look_up_seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +70,13 @@ class Silence:
     """An open call that is overdue, with what the provider's answer made of it already. Instants are aware UTC."""
 
     progress: Progress
-    not_after: datetime
-    sent_at: datetime | None
+    timing: Timing
     options: CallOptions
+    hung_up_at: datetime | None = None
+
+    @property
+    def sent_at(self) -> datetime | None:
+        return self.timing.sent_at
 
 
 def exact(asked: Asked, attempt_id: AttemptId, owners: Mapping[str, AttemptId]) -> Asked:
@@ -85,15 +97,18 @@ def exact(asked: Asked, attempt_id: AttemptId, owners: Mapping[str, AttemptId]) 
     return replace(asked, events=tuple(proven), is_ambiguous=not proven and bool(alike))
 
 
-def conclude_unasked(silence: Silence, at: datetime) -> Progress:
-    """What time alone says at `at`: what nobody sent is given back, what was sent and has no answer is in doubt."""
+def conclude_unasked(silence: Silence, at: datetime, patience: Patience = Patience()) -> Progress:
+    """What time alone says at `at`: what nobody sent is given back, what was sent and has no answer is in doubt.
+
+    Though its owner may live: the last check lets nobody send what was given back, since it asks for the state too.
+    """
     progress = silence.progress
     if progress.state is not AttemptState.DIALING:
         return progress
     if silence.sent_at is None:
-        # Past its `not_after` the last check lets nobody send it any more.
-        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress
-    is_over = at > silence.sent_at + POST_IS_OVER
+        is_left = at > silence.timing.dial_at + patience.unsent
+        return release(progress, ErrorClass.RELEASED, at, "left_behind") if is_left else progress
+    is_over = at > silence.sent_at + patience.post_is_over
     return replace(progress, state=AttemptState.IN_DOUBT) if is_over else progress
 
 
@@ -104,9 +119,14 @@ def conclude(silence: Silence, asked: Asked, at: datetime) -> Progress:
         return progress
     if progress.state is AttemptState.IN_DOUBT and was_surely_not_placed(silence, asked):
         return release(progress, ErrorClass.EXPIRED, at)
+    longest = longest_possible(asked.capabilities, silence.options)
     # A provider that could not be asked this time may still know the end; one that shows the call says it is open.
     may_give_up = not asked.can_be_asked or (asked.was_answered and not asked.events)
-    if may_give_up and at > silence.sent_at + longest_possible(asked.capabilities, silence.options):
+    if silence.hung_up_at is not None and asked.was_answered:
+        may_give_up |= at > silence.hung_up_at + HUNG_UP_MARGIN
+    # Nor does a line stay lost for good to a call that a provider lists for ever and cannot end.
+    may_give_up |= asked.was_answered and at > silence.sent_at + 2 * longest
+    if may_give_up and at > silence.sent_at + longest:
         given_up = CallEvent(
             kind=EventKind.ENDED, event_id="", at=at, ending=Ending.UNKNOWN, source=Source.GUESS
         )
@@ -122,7 +142,26 @@ def was_surely_not_placed(silence: Silence, asked: Asked) -> bool:
     capabilities = asked.capabilities
     if not asked.was_answered or asked.events or asked.is_ambiguous or not capabilities.honours_not_after:
         return False
-    return asked.at > silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)
+    return asked.at > silence.timing.not_after + timedelta(seconds=capabilities.listing_lag_seconds)
+
+
+def why_hang_up(silence: Silence, asked: Asked, at: datetime) -> str | None:
+    """Why the provider shall end this call now, in the words of its record; None: it shall go on.
+
+    A call that somebody wants withdrawn is only ended while nobody's phone rings; one past its longest time always.
+    """
+    progress = silence.progress
+    if progress.has_ended or silence.sent_at is None or progress.state is AttemptState.DIALING:
+        return None
+    # It was ended before, and may just not be listed so yet.
+    if silence.hung_up_at is not None and at <= silence.hung_up_at + HUNG_UP_MARGIN / 4:
+        return None
+    if silence.timing.wants_end and progress.state in NOT_RINGING:
+        return "withdrawn before it rang"
+    is_shown = asked.was_answered and bool(asked.events)
+    if is_shown and at > silence.sent_at + longest_possible(asked.capabilities, silence.options):
+        return "past its longest possible duration"
+    return None
 
 
 def longest_possible(capabilities: Capabilities, options: CallOptions) -> timedelta:

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     DIAL_ONLY = "dial_only"
     ACCOUNT_SUSPENDED = "account_suspended"
     ACCOUNT_BACKING_OFF = "account_backing_off"
+    BREAKER_OPEN = "breaker_open"
     RATE = "rate"
     LINES_BUSY = "lines_busy"
 

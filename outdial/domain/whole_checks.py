@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from outdial.domain.account import Account
+from outdial.domain.breaker import Breaker, lines_in_trial
 from outdial.domain.campaign import CampaignDefinition, CampaignStatus
 from outdial.domain.pacing import HORIZON, reserve
 from outdial.domain.permit import Reason, Refusal
@@ -54,6 +55,10 @@ def provider_refusal(account: Account, at: datetime) -> Refusal | None:
     if account.suspended_at is not None:
         says = f"the account {account.name} is suspended: {account.suspended_reason}"
         return Refusal(reason=Reason.ACCOUNT_SUSPENDED, until=None, says=says)
+    if lines_in_trial(account.breaker, account.trial_until, at) == 0:
+        what = "one call is being tried" if account.breaker is Breaker.HALF_OPEN else "its breaker is open"
+        says = f"the provider of the account {account.name} is in trouble, {what}: {account.breaker_reason}"
+        return Refusal(reason=Reason.BREAKER_OPEN, until=account.trial_until, says=says)
     not_before = account.throttle.not_before
     if not_before is not None and not_before > at:
         says = f"the provider asked the account {account.name} to wait"

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from outdial.clock import Clock
 from outdial.domain.account import Account, limits_facts
+from outdial.domain.breaker import TRIAL, lines_in_trial
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
@@ -23,6 +24,7 @@ from outdial.domain.frequency import PastCall
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.order import Bucket, Plan
 from outdial.domain.pacing import Slots, reserve
+from outdial.domain.patience import Patience
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
     FATES,
@@ -51,6 +53,7 @@ from outdial.storage import (
     deployment,
     due_contacts,
     past_calls,
+    standing,
 )
 from outdial.storage.attempts import NewAttempt, OpenCalls
 from outdial.storage.buckets import Judgment
@@ -74,6 +77,7 @@ class ClaimSettings:
     scheduler_time_zone: str
     new_call_id: Callable[[], CallId]
     fence: Fence = Fence()
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ class Claimed:
     """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
 
     `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
-    this worker may dial nothing from this database, in one sentence. `judgments`: what it found out about zones, to be
+    this worker may dial nothing from this database, in one sentence. `is_trial`: the one call of a half-open breaker. `judgments`: what it found out about zones, to be
     noted with `buckets.judge` so that the next claim need not ask; before that, who was held by the old rules of the
     campaigns in `changed` is to be let go (`contacts.release_capped`).
     """
@@ -114,6 +118,7 @@ class Claimed:
     changed: Set[CampaignId] = frozenset()
     is_drained: bool = False
     may_go_on: bool = False
+    is_trial: bool = False
     not_here: str | None = None
 
 
@@ -169,7 +174,8 @@ def claim(
     refusal = _account_refusal(account, around, moment.at, free, found.not_here)
     if refusal is not None:
         return _held_by(found, refusal)
-    wanted = min(free, settings.batch_size)
+    in_trial = lines_in_trial(account.breaker, account.trial_until, moment.at)
+    wanted = min(free, settings.batch_size, free if in_trial is None else in_trial)
     slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, wanted)
     transaction = _Transaction(
         connection=connection,
@@ -187,7 +193,11 @@ def claim(
         cut=work.cut,
     )
     transaction.fill(work.running, open_calls)
-    return transaction.close(found)
+    if in_trial is None:
+        return transaction.close(found)
+    if transaction.calls:
+        standing.begin_trial(connection, account_id, moment.at + TRIAL)
+    return replace(transaction.close(found), is_trial=bool(transaction.calls), may_go_on=False)
 
 
 def next_due(
@@ -434,6 +444,7 @@ class _Transaction:
             call_id=self.settings.new_call_id(),
             dial_at=dial_at,
             not_after=min(end for end in ends if end is not None),
+            look_up_at=dial_at + self.settings.patience.unsent,
             permit=self.facts[contact.id] | limits_facts(self.account, definition.max_concurrent_calls),
         )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from outdial.domain.attempt import CallEvent, EventKind
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.conversation import Turn, opening, reply_to
 from outdial.domain.ids import AccountId, CallId
+from outdial.domain.look_ups import Pace
 from outdial.domain.script import render, words_of
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import receive
@@ -41,7 +41,7 @@ def converse(
     call_id: CallId,
     asked: VoiceRequest,
     known: Definitions,
-    ask_every: Mapping[AccountId, timedelta],
+    paces: Mapping[AccountId, Pace],
 ) -> Spoken | None:
     """What the call says next; None: it is no call of this account. What it told is durable when this commits."""
     attempt_id = attempts.ids_by_call_id(connection, account_id, [call_id]).get(call_id)
@@ -55,7 +55,7 @@ def converse(
         at = database_now(connection)
         heard = replace(event, at=at, call_id=call_id, provider_call_id=asked.provider_call_id)
         received = ReceivedEvent(account_id=account_id, event=heard, payload=_payload(event))
-        receive(connection, [received], known, ask_every)
+        receive(connection, [received], known, paces)
     return Spoken(turn=turn, language=contact.language or definition.language)
 
 

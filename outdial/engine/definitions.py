@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.ids import CallingZoneId, CampaignId
+from outdial.domain.patience import Patience
 from outdial.domain.zones import CallingZone
 from outdial.engine.on_settled import Host, OnSettled
 from outdial.engine.permits import Permits
@@ -21,8 +22,14 @@ class Definitions:
     `rule_books`: the calling rules as they are now; None: the package's. `on_settled`: what the host of this process wants called with every attempt that is settled, whoever settles it.
     """
 
-    def __init__(self, on_settled: OnSettled | None = None, rule_books: RuleBooks | None = None) -> None:
+    def __init__(
+        self,
+        on_settled: OnSettled | None = None,
+        rule_books: RuleBooks | None = None,
+        patience: Patience = Patience(),
+    ) -> None:
         self.permits = Permits(rule_books)
+        self.patience = patience
         self.host = None if on_settled is None else Host(on_settled)
         self._campaigns: dict[CampaignId, tuple[int, CampaignDefinition]] = {}
         self._zones: dict[CallingZoneId, CallingZone] = {}

@@ -13,10 +13,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from outdial.clock import Clock
+from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AccountId, AttemptId, WorkerId
+from outdial.domain.look_ups import Pace
 from outdial.domain.script import render, words_of
 from outdial.domain.veto import CallToMake
 from outdial.engine.before_call import LIMIT_SECONDS, Gate, HostAnswer
@@ -24,7 +26,9 @@ from outdial.engine.claim import ClaimedCall, reserve_again
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
-from outdial.engine.reconcile import asking
+from outdial.engine.lease import Lease
+from outdial.engine.look_ups import pace_of
+from outdial.engine.outage import Outage
 from outdial.engine.record import Answer, Dialed, Released, record
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
@@ -47,9 +51,10 @@ UNSENT_PATIENCE_SECONDS: Final = 5.0
 UNRECORDED_LIMIT: Final = 5000
 # Not to be had by an attribute of the same name: the provider's side knows them as ours.
 OWN_IDS: Final = frozenset({"campaign_id", "contact_id", "call_id", "external_contact_id"})
-RECORD_PATIENCE_SECONDS: Final = 60.0
 RECORD_PAUSE_SECONDS: Final = 0.1
-RECORD_PAUSE_LIMIT_SECONDS: Final = 3.0
+RECORD_PAUSE_LIMIT_SECONDS: Final = 2.0
+# A worker that was told to stop has answers that it cannot record looked up by the others.
+RECORD_PATIENCE_OF_STOPPED_SECONDS: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +71,22 @@ class Dialer:
     def __init__(
         self,
         *,
-        account_id: AccountId,
+        account: Account,
         worker_id: WorkerId,
         caller: Caller,
         callback_url: str | None,
         fence: Fence,
+        lease: Lease,
+        outage: Outage,
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
         gate: Gate | None = None,
     ) -> None:
-        self._account_id = account_id
+        self.account = account
+        self._account_id = account.id
+        self._lease = lease
+        self._outage = outage
         self._worker_id = worker_id
         self._caller = caller
         self._callback_url = callback_url
@@ -84,8 +94,8 @@ class Dialer:
         self._transactions = transactions
         self._known = known
         self._clock = clock
-        self._ask_every = asking([(account_id, caller.capabilities)])
         self._stopping = False
+        self._stopped_at = float("inf")
         self._had_trouble = True
         self._gate = gate
         self._questions: GroupCommit[CallToMake, HostAnswer] = GroupCommit(self._ask, limit=UNRECORDED_LIMIT)
@@ -106,7 +116,13 @@ class Dialer:
 
     def stop(self) -> None:
         """Send nothing more: calls that wait for their slot are given back, those under way are finished."""
-        self._stopping = True
+        if not self._stopping:
+            self._stopping = True
+            self._stopped_at = self._clock.monotonic()
+
+    def expect_news(self) -> None:
+        """The next answer matters to the account's breaker, whatever it is."""
+        self._had_trouble = True
 
     async def dial(
         self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
@@ -139,9 +155,12 @@ class Dialer:
             return await self._check_and_send(call, definition, tolerance_seconds, host)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
             # What comes of a request that left is an answer: so this one did not.
-            log.warning(
-                "a call could not be checked before it left: %s", type(error).__name__, extra=_names(call)
-            )
+            if may_pass(error):
+                self._outage.failed(error)
+            else:
+                log.warning(
+                    "a call could not be checked before it left: %s", type(error).__name__, extra=_names(call)
+                )
             return Released(why="not_checked")
 
     async def _check_and_send(
@@ -161,6 +180,8 @@ class Dialer:
         for _ in range(TRIES_TO_LEAVE):
             if not may_send:
                 return Released(why="no_longer_allowed")
+            if not self._lease.is_held:
+                return Released(why="lease_lost")
             if slot is None:
                 return Released(why="no_slot_left")
             await self._sleep_until(slot)
@@ -184,7 +205,9 @@ class Dialer:
     async def _send(self, call: ClaimedCall, request: OutboundCallRequest, leave_by: float) -> Answer | None:
         """The provider's answer; None: nothing was sent, since no connection or thread was free by `leave_by`."""
         try:
-            return await self._caller.start(request, lambda: self._clock.monotonic() <= leave_by)
+            return await self._caller.start(
+                request, lambda: self._clock.monotonic() <= leave_by and self._lease.is_held
+            )
         except MissedMoment:
             return None
         except TelephonyProviderError as error:
@@ -221,32 +244,50 @@ class Dialer:
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
         await self._record_with_patience(dialed)
         has_trouble = any(has_effects(one) for one in dialed)
-        is_over = self._had_trouble and any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
-        if has_trouble or is_over:
-            self._had_trouble = has_trouble
-            for sentence in await self._transactions.run(apply_effects, self._account_id, dialed):
-                log.warning(sentence)
+        if has_trouble or self._had_trouble:
+            await self._apply_effects(dialed, has_trouble=has_trouble)
         return [None] * len(dialed)
 
+    async def _apply_effects(self, dialed: Sequence[Dialed], *, has_trouble: bool) -> None:
+        try:
+            said = await self._transactions.run(apply_effects, self._account_id, dialed)
+        except sa.exc.SQLAlchemyError as error:
+            # The answers are on record; what they mean for the account, the next ones will say again.
+            if not may_pass(error):
+                raise
+            self._outage.failed(error)
+            self._had_trouble = True
+            return
+        is_over = any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
+        self._had_trouble = has_trouble or (self._had_trouble and not is_over)
+        for sentence in said:
+            log.warning(sentence)
+
+    @property
+    def _paces(self) -> dict[AccountId, Pace]:
+        pace = pace_of(self._caller.capabilities, self.account)
+        return {} if pace is None else {self._account_id: pace}
+
     async def _record_with_patience(self, dialed: Sequence[Dialed]) -> None:
-        """While the database is away, answers are kept in memory: without them the attempts would be in doubt."""
-        give_up_at = self._clock.monotonic() + RECORD_PATIENCE_SECONDS
+        """While the database is away, answers are kept in memory: without them the attempts would be in doubt.
+
+        However long that is: what waits is bounded (`is_full`), and nothing is claimed meanwhile.
+        """
         pause = RECORD_PAUSE_SECONDS
         while True:
             try:
-                await self._transactions.run(record, dialed, self._known, self._ask_every)
-                return
+                await self._transactions.run(record, dialed, self._known, self._paces)
             except sa.exc.SQLAlchemyError as error:
-                if not may_pass(error) or self._clock.monotonic() > give_up_at:
+                if not may_pass(error):
                     raise
-                if pause == RECORD_PAUSE_SECONDS:
-                    log.warning(
-                        "%d answers wait for the database: %s",
-                        len(dialed),
-                        type(getattr(error, "orig", error)).__name__,
-                    )
+                self._outage.failed(error)
+                if self._clock.monotonic() > self._stopped_at + RECORD_PATIENCE_OF_STOPPED_SECONDS:
+                    raise
                 await self._clock.sleep_async(pause)
                 pause = min(pause * 2, RECORD_PAUSE_LIMIT_SECONDS)
+            else:
+                self._outage.passed()
+                return
 
     async def _sleep_until(self, monotonic: float) -> None:
         seconds = monotonic - self._clock.monotonic()

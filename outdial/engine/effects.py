@@ -16,13 +16,14 @@ import sqlalchemy as sa
 
 from outdial.domain.account import Account
 from outdial.domain.answers import REJECTIONS_THAT_PAUSE, Effect, meaning_of
+from outdial.domain.breaker import Breaker, Thresholds, probe_wait, why_open
 from outdial.domain.campaign import CampaignStatus
-from outdial.domain.errors import RateLimited, TelephonyProviderError
+from outdial.domain.errors import InDoubt, ProviderUnreachable, RateLimited, TelephonyProviderError
 from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.pacing import Throttle, after_rate_limited, after_reached, after_unreachable
 from outdial.domain.phone_numbers import plan_of
 from outdial.engine.record import Dialed
-from outdial.storage import accounts, campaign_contacts, campaigns
+from outdial.storage import accounts, campaign_contacts, campaigns, standing
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 from outdial.telephony.protocol import OutboundCallResponse
@@ -48,13 +49,15 @@ def apply_effects(connection: sa.Connection, account_id: AccountId, dialed: Sequ
         throttle=account.throttle,
         blocked=dict(account.blocked_countries),
     )
-    if any(isinstance(one.answer, OutboundCallResponse) for one in dialed):
+    found.is_accepted = any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
+    if found.is_accepted:
         found.throttle = after_reached(found.throttle)
     for one in dialed:
         if isinstance(one.answer, TelephonyProviderError):
             handle = HANDLERS.get(meaning_of(one.answer).effect)
             if handle is not None:
                 handle(found, one, one.answer)
+            found.is_answered |= not isinstance(one.answer, InDoubt | ProviderUnreachable)
     found.write()
     return found.said
 
@@ -74,8 +77,13 @@ class _Found:
     rested: str | None = None
     closed: str | None = None
     said: list[str] = field(default_factory=list)
+    # A call was accepted; the provider has answered anything at all; it has not, or could not be reached.
+    is_accepted: bool = False
+    is_answered: bool = False
+    is_failure: bool = False
 
     def write(self) -> None:
+        self._write_breaker()
         if self.throttle != self.account.throttle:
             accounts.set_throttle(self.connection, self.account.id, self.throttle)
         if self.blocked != self.account.blocked_countries:
@@ -89,6 +97,28 @@ class _Found:
             )
         if self.rested is not None or self.closed is not None:
             self._pause_stranded()
+
+    def _write_breaker(self) -> None:
+        account, name = self.account, self.account.name
+        if self.is_accepted and account.probes:
+            standing.forget_probes(self.connection, account.id)
+        if account.breaker is Breaker.HALF_OPEN:
+            if self.is_accepted or self.is_answered:
+                standing.close_breaker(self.connection, account.id)
+                self.said.append(f"account {name}: the provider answers calls again, the breaker is closed")
+            elif self.is_failure:
+                self._open_breaker(account.breaker_reason or "the call that was tried was not answered")
+            else:
+                standing.begin_trial(self.connection, account.id, None)
+        elif account.breaker is None and self.is_failure:
+            recent = standing.recent(self.connection, account.id, self.at)
+            why = why_open(recent, account.max_concurrent_calls, Thresholds.of(account.options))
+            if why is not None and self._open_breaker(why):
+                self.said.append(f"account {name}: the breaker is open and nothing is dialed: {why}")
+
+    def _open_breaker(self, why: str) -> bool:
+        wait = probe_wait(self.account.probes, is_suspended=False)
+        return standing.open_breaker(self.connection, self.account.id, why, self.at, self.at + wait)
 
     def _pause_stranded(self) -> None:
         """A campaign that can call nobody any more says so, instead of standing still and looking as if it ran."""
@@ -138,6 +168,7 @@ def _back_off_rate(found: _Found, _: Dialed, error: TelephonyProviderError) -> N
 
 def _back_off_unreachable(found: _Found, _: Dialed, __: TelephonyProviderError) -> None:
     found.throttle = after_unreachable(found.throttle, found.at)
+    found.is_failure = True
 
 
 def _rest_caller_number(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
@@ -155,8 +186,15 @@ def _block_destination(found: _Found, dialed: Dialed, error: TelephonyProviderEr
 
 
 def _suspend_account(found: _Found, _: Dialed, error: TelephonyProviderError) -> None:
-    if accounts.suspend(found.connection, found.account.id, str(error), found.at):
-        found.said.append(f"account {found.account.name} is suspended: {error}")
+    probe_at = found.at + probe_wait(found.account.probes, is_suspended=True)
+    if standing.suspend(found.connection, found.account.id, str(error), found.at, probe_at):
+        found.said.append(
+            f"account {found.account.name} is suspended and nothing is dialed, until the provider takes it again: {error}"
+        )
+
+
+def _count_doubt(found: _Found, _: Dialed, __: TelephonyProviderError) -> None:
+    found.is_failure = True
 
 
 def _count_rejection(found: _Found, dialed: Dialed, error: TelephonyProviderError) -> None:
@@ -171,4 +209,5 @@ HANDLERS: Final[Mapping[Effect, Callable[[_Found, Dialed, TelephonyProviderError
     Effect.BLOCK_DESTINATION: _block_destination,
     Effect.SUSPEND_ACCOUNT: _suspend_account,
     Effect.COUNT_REJECTION: _count_rejection,
+    Effect.COUNT_DOUBT: _count_doubt,
 }

@@ -23,6 +23,7 @@ from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import Stage
 from outdial.domain.exclusions import EVERYWHERE
 from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, ContactId
+from outdial.domain.look_ups import Pace, next_look_up
 from outdial.domain.settling import settlement
 from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
@@ -39,7 +40,7 @@ Step = Callable[[StoredAttempt, datetime], Progress]
 
 LATE_ADOPTION: Final = timedelta(minutes=10)
 ADOPTED_AT_ONCE: Final = 100
-NOBODY: Final[Mapping[AccountId, timedelta]] = {}
+NOBODY: Final[Mapping[AccountId, Pace]] = {}
 
 
 class Heard(StrEnum):
@@ -54,7 +55,7 @@ def receive(
     connection: sa.Connection,
     received: Sequence[ReceivedEvent],
     known: Definitions,
-    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+    paces: Mapping[AccountId, Pace] = NOBODY,
 ) -> list[Heard]:
     """Keep the events and apply those that are new, in the order given. Durable when the transaction commits."""
     owners = _owners(connection, received)
@@ -73,7 +74,7 @@ def receive(
         answers.append(Heard.UNKNOWN_CALL if owner is None else Heard.APPLIED)
         if owner is not None:
             steps.setdefault(owner, []).append(hear(one.event))
-    apply(connection, steps, known, ask_every)
+    apply(connection, steps, known, paces)
     return answers
 
 
@@ -86,11 +87,11 @@ def apply(
     connection: sa.Connection,
     steps: Mapping[AttemptId, Sequence[Step]],
     known: Definitions,
-    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+    paces: Mapping[AccountId, Pace] = NOBODY,
 ) -> None:
     """Take the steps of each attempt in turn, settle what is over, move contacts on, and wake the schedulers.
 
-    `ask_every`: the accounts that send no events, and how often their open calls are asked about instead.
+    `paces`: the accounts whose open calls are asked about more often than others', since they send no events.
     """
     if not steps:
         return
@@ -102,12 +103,16 @@ def apply(
         progress = attempt.progress
         for step in steps[attempt.id]:
             progress = step(_with(attempt, progress), at)
+        definition = definitions[attempt.campaign_id]
+        pace = paces.get(attempt.account_id)
         settled = settlement(
             progress,
             attempt.settled_at,
-            definitions[attempt.campaign_id],
+            definition,
             at,
-            ask_every=ask_every.get(attempt.account_id),
+            look_up_at=next_look_up(
+                progress, attempt.timing, definition.call, at, pace=pace, patience=known.patience
+            ),
         )
         pairs.append((attempt, Change(id=attempt.id, progress=progress, settlement=settled)))
     _write(connection, pairs, definitions, known, at)

@@ -23,6 +23,7 @@ from outdial.domain.attempt import (
 )
 from outdial.domain.errors import TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CampaignId
+from outdial.domain.look_ups import Pace
 from outdial.domain.phone_numbers import plan_of
 from outdial.engine.before_call import HostAnswer
 from outdial.engine.definitions import Definitions
@@ -62,7 +63,7 @@ def record(
     connection: sa.Connection,
     dialed: Sequence[Dialed],
     known: Definitions,
-    ask_every: Mapping[AccountId, timedelta] = NOBODY,
+    paces: Mapping[AccountId, Pace] = NOBODY,
 ) -> None:
     """Write the answers, never over what a faster webhook said; the id in a 2xx is kept whatever the state."""
     steps: dict[AttemptId, list[Step]] = {one.attempt_id: [_step(one.answer)] for one in dialed}
@@ -75,7 +76,7 @@ def record(
         if ids:
             for attempt_id, event in call_events.adopt(connection, account_id, ids):
                 steps[attempt_id].append(hear(event))
-    apply(connection, steps, known, ask_every)
+    apply(connection, steps, known, paces)
     attempts.note_before_call(
         connection,
         {
@@ -99,6 +100,15 @@ def _step(answer: Answer) -> Step:
     if meaning.ending is None:
         return lambda attempt, _: _in_doubt(attempt)
     return lambda attempt, at: _refused(attempt, answer, at)
+
+
+def released_unsent(why: str) -> Step:
+    """Gives an attempt back if it was never sent."""
+    return lambda attempt, at: (
+        release(attempt.progress, ErrorClass.RELEASED, at, why)
+        if attempt.progress.state is AttemptState.DIALING and attempt.sent_at is None
+        else attempt.progress
+    )
 
 
 def _released(progress: Progress, answer: Released, at: datetime) -> Progress:

@@ -22,20 +22,25 @@ from outdial.domain.attempt import AttemptState
 from outdial.domain.errors import NotFound, SettingsError, TelephonyProviderError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
+from outdial.domain.patience import Patience
 from outdial.domain.phone_numbers import normalize
 from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
+from outdial.engine.events import apply
+from outdial.engine.lease import Lease
+from outdial.engine.look_ups import look_up
 from outdial.engine.on_settled import OnSettled
-from outdial.engine.reconcile import look_up, tidy
-from outdial.engine.record import Released
+from outdial.engine.outage import Outage
+from outdial.engine.reconcile import tidy
+from outdial.engine.record import Released, released_unsent
 from outdial.engine.transactions import Transactions
 from outdial.engine.upkeep import keep_up
 from outdial.files.rule_books import KeptRuleBook
-from outdial.storage import accounts, buckets, contacts, deployment, workers
-from outdial.storage.database import Database, database_now, wake_schedulers
+from outdial.storage import accounts, attempts, buckets, contacts, deployment, workers
+from outdial.storage.database import Database, database_now, may_pass, wake_schedulers
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import OutboundCallResponse, TelephonyProvider
 from outdial.telephony.transport import AsyncTransport
@@ -52,7 +57,8 @@ class SchedulerSettings:
     zone; `account` names the account to dial for, and may be left out where there is only one.
 
     A database that has a name is only dialed from where `deployment` says the same. `dial_only`: the only numbers
-    (E.164) that may be called; empty means all. `own_rules`: a file of calling rules beside the package's.
+    (E.164) that may be called; empty means all. `own_rules`: a file of calling rules beside the package's. `patience`:
+    leases and time-outs, the same for every process on one database.
     """
 
     callback_url: str | None
@@ -62,6 +68,7 @@ class SchedulerSettings:
     deployment: str | None = None
     dial_only: frozenset[str] = frozenset()
     own_rules: Path | None = None
+    patience: Patience = Patience()
 
     @property
     def fence(self) -> Fence:
@@ -120,13 +127,17 @@ class Lane:
         caller: Caller,
         callback_url: str | None,
         claim_settings: ClaimSettings,
+        lease: Lease,
+        outage: Outage,
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
         gate: Gate | None = None,
     ) -> None:
-        self.account = account
         self.caller = caller
+        self._account_id = account.id
+        # Claims of which nobody knows whether their commit took effect.
+        self._uncertain: set[str] = set()
         self._worker_id = worker_id
         self._settings = claim_settings
         self._transactions = transactions
@@ -135,16 +146,27 @@ class Lane:
         self._is_stopped = False
         self._not_here: str | None = None
         self._dialer = Dialer(
-            account_id=account.id,
+            account=account,
             worker_id=worker_id,
             caller=caller,
             callback_url=callback_url,
             fence=claim_settings.fence,
+            lease=lease,
+            outage=outage,
             transactions=transactions,
             known=known,
             clock=clock,
             gate=gate,
         )
+
+    @property
+    def account(self) -> Account:
+        """As it was when it was last read."""
+        return self._dialer.account
+
+    @account.setter
+    def account(self, account: Account) -> None:
+        self._dialer.account = account
 
     @property
     def is_stopped(self) -> bool:
@@ -157,15 +179,18 @@ class Lane:
 
     async def claim(self) -> Claimed:
         """One claim. Where nothing may be dialed from here, it says why, once."""
-        claimed = await self._transactions.run(
-            claim,
-            self.account.id,
-            self._worker_id,
-            self._settings.new_call_id(),
-            self._settings,
-            self._known,
-            self._clock,
-        )
+        await self._give_back_uncertain()
+        claim_id = self._settings.new_call_id()
+        try:
+            claimed = await self._transactions.run(
+                claim, self._account_id, self._worker_id, claim_id, self._settings, self._known, self._clock
+            )
+        except sa.exc.SQLAlchemyError as error:
+            if may_pass(error):
+                self._uncertain.add(claim_id)
+            raise
+        if claimed.is_trial:
+            self._dialer.expect_news()
         if claimed.changed:
             # Before the note by which the change is known.
             while await self._transactions.run(_let_go, claimed.changed):
@@ -177,6 +202,13 @@ class Lane:
         self._not_here = claimed.not_here
         return claimed
 
+    async def _give_back_uncertain(self) -> None:
+        """The connection was lost in the commit of these claims: if it took effect after all, nobody dials their calls."""
+        for claim_id in tuple(self._uncertain):
+            if await self._transactions.run(_give_back, claim_id, self._known):
+                log.info("a claim whose commit was cut off had taken effect: its calls are given back")
+            self._uncertain.discard(claim_id)
+
     @property
     def is_full(self) -> bool:
         """Whether so many answers wait to be recorded that no call should be added."""
@@ -184,11 +216,11 @@ class Lane:
 
     async def next_due_at(self) -> datetime | None:
         """When the next claim can find something by itself (aware UTC); None: only an event or a person changes that."""
-        return await self._transactions.run(next_due, self.account.id, self._settings, self._known)
+        return await self._transactions.run(next_due, self._account_id, self._settings, self._known)
 
     async def keep_up(self) -> None:
         """Begin, end and complete campaigns."""
-        for campaign_id in await self._transactions.run(keep_up, self.account.id):
+        for campaign_id in await self._transactions.run(keep_up, self._account_id):
             log.info("campaign %s is completed", campaign_id, extra={"campaign": campaign_id})
 
     def dial(self, claimed: Claimed) -> list[asyncio.Task[DialResult]]:
@@ -224,7 +256,7 @@ class SchedulerService:
         self._provider = telephony_provider
         self._settings = settings
         self._new_call_id = new_call_id or call_id_factory(self._clock)
-        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules))
+        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules), settings.patience)
         self._before_call = before_call
         # One row for all passes of this object: a pass every second would leave thousands a day.
         self._worker_id: WorkerId | None = None
@@ -258,11 +290,16 @@ class SchedulerService:
     async def _pass(self) -> SchedulerRunResult:
         transactions = Transactions(self._database)
         account = await transactions.run(the_account, self._settings.account)
+        lease = Lease(self._clock, self._settings.patience)
+        begun_at = self._clock.monotonic()
         worker_id = await transactions.run(_begin_pass, self._worker_id)
+        lease.renewed(begun_at)
         self._worker_id = worker_id
         gate = None if self._before_call is None else Gate(self._before_call)
         try:
-            async with AsyncTransport() as transport:
+            async with AsyncTransport(
+                timeout_seconds=self._settings.patience.post_timeout_seconds
+            ) as transport:
                 caller = caller_for(self._provider, transport, None)
                 lane = Lane(
                     account=account,
@@ -274,15 +311,22 @@ class SchedulerService:
                         scheduler_time_zone=self._settings.timezone.key,
                         new_call_id=self._new_call_id,
                         fence=self._settings.fence,
+                        patience=self._settings.patience,
                     ),
+                    lease=lease,
+                    outage=Outage(self._clock, log, "what the provider answered is kept until it does"),
                     transactions=transactions,
                     known=self._known,
                     clock=self._clock,
                     gate=gate,
                 )
                 await tidy(transactions, self._known)
-                await look_up(transactions, {account.id: caller}, self._known)
+                await look_up(transactions, {account.id: caller}, self._known, {account.id: account})
                 await lane.keep_up()
+                # The provider may have taken long to be asked.
+                begun_at = self._clock.monotonic()
+                await transactions.run(_begin_pass, worker_id)
+                lease.renewed(begun_at)
                 claimed = await lane.claim()
                 dialed = await asyncio.gather(*lane.dial(claimed), return_exceptions=True)
                 await lane.keep_up()
@@ -348,6 +392,12 @@ def _scheduled(result: DialResult) -> ScheduledAttempt:
         provider_call_id=provider_call_id,
         error=error,
     )
+
+
+def _give_back(connection: sa.Connection, claim_id: str, known: Definitions) -> int:
+    unsent = attempts.unsent_of_claim(connection, claim_id)
+    apply(connection, {attempt_id: [released_unsent("claim_cut_off")] for attempt_id in unsent}, known)
+    return len(unsent)
 
 
 def _let_go(connection: sa.Connection, campaign_ids: Set[CampaignId]) -> bool:

@@ -8,6 +8,7 @@ as a test, so that it stands in no queue, count or result, and the next free lin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
 from outdial.domain.pacing import reserve
+from outdial.domain.patience import Patience
 from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_permit
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.whole_checks import account_refusal, free_lines, stop_refusal, usable_numbers
@@ -32,7 +34,9 @@ from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
-from outdial.engine.reconcile import ask
+from outdial.engine.lease import Lease
+from outdial.engine.look_ups import ask
+from outdial.engine.outage import Outage
 from outdial.engine.transactions import Transactions
 from outdial.files.rule_books import KeptRuleBook, RuleBooks
 from outdial.storage import (
@@ -55,6 +59,8 @@ from outdial.telephony.caller import Caller
 
 # How long a test call waits for a line and a slot.
 PATIENCE: Final = timedelta(seconds=60)
+log = logging.getLogger("outdial.trial")
+
 TRY_AGAIN_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.25
 # Without an event for so long, the provider is asked.
@@ -159,16 +165,21 @@ async def place(
     worker_id = await transactions.run(_start)
     try:
         call = None
+        lease = Lease(clock, known.patience)
         while call is None:
+            sent_at = clock.monotonic()
             call = await transactions.run(_claim, trial, worker_id, fence, new_call_id(), clock)
+            lease.renewed(sent_at)
             if call is None:
                 await clock.sleep_async(TRY_AGAIN_SECONDS)
         dialer = Dialer(
-            account_id=trial.account.id,
+            account=trial.account,
             worker_id=worker_id,
             caller=caller,
             callback_url=callback_url,
             fence=fence,
+            lease=lease,
+            outage=Outage(clock, log, "the answer of this test call is kept until it does"),
             transactions=transactions,
             known=known,
             clock=clock,
@@ -294,6 +305,7 @@ def _claim(
         call_id=call_id,
         dial_at=dial_at,
         not_after=dial_at + NOT_AFTER if until is None else min(dial_at + NOT_AFTER, until),
+        look_up_at=dial_at + Patience().unsent,
         permit={
             **trial.permit,
             **limits_facts(account, trial.definition.max_concurrent_calls),

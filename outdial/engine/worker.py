@@ -18,21 +18,26 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from outdial.clock import Clock, SystemClock
 from outdial.domain.account import Account
-from outdial.domain.errors import TelephonyProviderError, UserError
+from outdial.domain.breaker import Breaker
+from outdial.domain.errors import UserError
 from outdial.domain.ids import AccountId, CallId, WorkerId
 from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import DialResult
+from outdial.engine.lease import Lease, Onlooker
+from outdial.engine.look_ups import look_up
 from outdial.engine.on_settled import OnSettled
-from outdial.engine.reconcile import look_up, tidy
+from outdial.engine.outage import Outage
+from outdial.engine.probes import probe
+from outdial.engine.reconcile import tidy
 from outdial.engine.scheduler import Lane, SchedulerSettings, engine_of, the_account
 from outdial.engine.transactions import Transactions
 from outdial.engine.wakeups import Wakeups
 from outdial.files.rule_books import KeptRuleBook
 from outdial.storage import accounts, migrate, workers
-from outdial.storage.database import Database, database_now
+from outdial.storage.database import Database, database_now, may_pass
 from outdial.telephony.caller import Caller, caller_for
 from outdial.telephony.protocol import TelephonyProvider
 from outdial.telephony.transport import AsyncTransport
@@ -46,9 +51,11 @@ RATE_PAUSE_SECONDS: Final = 0.25
 HEARTBEAT_SECONDS: Final = 2.0
 TIDY_SECONDS: Final = 1.0
 LOOK_UP_SECONDS: Final = 1.0
-ACCOUNTS_SECONDS: Final = 2.0
-PROBE_SECONDS: Final = 30.0
+ACCOUNTS_SECONDS: Final = 1.0
+PROBE_SECONDS: Final = 0.5
 TROUBLE_PAUSE_SECONDS: Final = 1.0
+# An error that is none of the database's is told again then, if it goes on.
+SAY_AGAIN_SECONDS: Final = 60.0
 DATABASE_THREADS: Final = 8
 CALL_THREADS: Final = 64
 
@@ -106,9 +113,16 @@ class Worker:
             scheduler_time_zone=settings.timezone.key,
             new_call_id=new_call_id or call_id_factory(self._clock),
             fence=settings.fence,
+            patience=settings.patience,
         )
+        self._lease = Lease(self._clock, settings.patience)
+        self._onlooker = Onlooker(self._clock, settings.patience)
+        self._outage = Outage(
+            self._clock, log, "the worker keeps what it knows, claims nothing and tries again"
+        )
+        self._said: dict[str, tuple[str, float]] = {}
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules))
+        self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules), settings.patience)
         self._gate = None if before_call is None else Gate(before_call)
         self._wakeups = Wakeups(self._database, listen_url)
         self._lanes: dict[AccountId, tuple[Lane, asyncio.Task[None]]] = {}
@@ -129,11 +143,14 @@ class Worker:
         call_threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="outdial-call")
         self._transactions = Transactions(self._database, threads)
         try:
+            started_at = self._clock.monotonic()
             self._worker_id = await self._transactions.run(_start, self._name)
+            self._lease.renewed(started_at)
             await self._choose_account()
             log.info("worker %s is at work", self._name)
             self._at_work.set()
-            async with AsyncTransport() as transport, self._wakeups:
+            timeout = self._settings.patience.post_timeout_seconds
+            async with AsyncTransport(timeout_seconds=timeout) as transport, self._wakeups:
                 self._transport, self._call_threads = transport, call_threads
                 duties = [
                     asyncio.create_task(self._every(seconds, duty))
@@ -215,19 +232,22 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await duty()
-            except Exception:
-                log.exception("%s failed; it is tried again", duty.__name__.strip("_"))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other duties go on
+                self._trouble(duty.__name__.strip("_"), error)
+            else:
+                self._outage.passed()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _work(self, lane: Lane) -> None:
         """Claim for one account again and again; sleep while nothing can be done."""
         woken = self._wakeups.subscribe()
+        pause = TROUBLE_PAUSE_SECONDS / 4
         last_upkeep = float("-inf")
         while not lane.is_stopped:
             woken.clear()
-            if lane.is_full:
-                # Answers pile up faster than they can be recorded: no more calls until they are.
+            if lane.is_full or not self._lease.is_held:
+                # Answers pile up faster than they can be recorded, or the others may take us for dead: no more calls.
                 await self._clock.sleep_async(TROUBLE_PAUSE_SECONDS)
                 continue
             try:
@@ -235,10 +255,12 @@ class Worker:
                     await lane.keep_up()
                     last_upkeep = self._clock.monotonic()
                 claimed = await lane.claim()
-            except Exception:
-                log.exception("a claim failed; it is tried again", extra={"account": lane.account.name})
-                await self._clock.sleep_async(TROUBLE_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next claim may succeed
+                self._trouble("claim", error)
+                await self._rest(pause)
+                pause = min(2 * pause, 2 * TROUBLE_PAUSE_SECONDS)
                 continue
+            pause = TROUBLE_PAUSE_SECONDS / 4
             for task in lane.dial(claimed):
                 self._calls.add(task)
                 task.add_done_callback(self._done)
@@ -252,8 +274,28 @@ class Worker:
 
     def _done(self, task: asyncio.Task[DialResult]) -> None:
         self._calls.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if may_pass(error):
+            log.error("an answer could not be recorded, since the database is away; it is looked up later")
+        else:
             log.error("an answer could not be recorded; the attempt will be reconciled", exc_info=error)
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        """The database's trouble is said once for all of the worker; another error once, and again if it goes on."""
+        if may_pass(error):
+            self._outage.failed(error)
+            return
+        before, said_at = self._said.get(what, ("", float("-inf")))
+        now = self._clock.monotonic()
+        if before != repr(error) or now - said_at > SAY_AGAIN_SECONDS:
+            self._said[what] = (repr(error), now)
+            log.error("%s failed; it is tried again", what, exc_info=error)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, unless told to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _choose_account(self) -> None:
         """Which account a single provider object is for. Raises as `SchedulerService.run` does."""
@@ -262,36 +304,39 @@ class Worker:
             self._providers.account_id = account.id
 
     async def _beat(self) -> None:
-        await self._transactions.run(_beat, self._worker_id)
+        sent_at = self._clock.monotonic()
+        beats = await self._transactions.run(_beat, self._worker_id)
+        self._lease.renewed(sent_at)
+        for dead in self._onlooker.look(beats, sent_at):
+            name = await self._transactions.run(_find_dead, dead, beats[dead])
+            if name is not None:
+                log.warning("worker %s is dead or cut off; what it left behind is picked up", name)
 
     async def _tidy(self) -> None:
         await tidy(self._transactions, self._known)
 
     async def _look_up(self) -> None:
         """Only for accounts that this worker serves: of others it could not ask, and so must not conclude."""
-        callers = {account_id: lane.caller for account_id, (lane, _) in self._lanes.items()}
-        if callers:
-            await look_up(self._transactions, callers, self._known)
+        lanes = {account_id: lane for account_id, (lane, _) in self._lanes.items()}
+        if lanes:
+            callers = {account_id: lane.caller for account_id, lane in lanes.items()}
+            accounts_ = {account_id: lane.account for account_id, lane in lanes.items()}
+            await look_up(self._transactions, callers, self._known, accounts_)
 
     async def _probe(self) -> None:
-        """Ask suspended accounts a free question that only a good account answers."""
-        for account in await self._transactions.run(accounts.all_accounts):
-            served = self._lanes.get(account.id)
-            if account.suspended_at is None or served is None or not served[0].caller.can_look_up:
-                continue
-            try:
-                await served[0].caller.probe(self._claim_settings.new_call_id())
-            except TelephonyProviderError:
-                continue
-            if await self._transactions.run(accounts.resume, account.id):
-                log.warning("account %s answers again and is resumed", account.name)
-                self._database.wake()
+        """Ask accounts in trouble, as they were when last read, a free question that only a good account answers."""
+        for lane, _ in tuple(self._lanes.values()):
+            if lane.account.suspended_at is not None or lane.account.breaker is Breaker.OPEN:
+                await probe(
+                    self._transactions, lane.account.id, lane.caller, self._claim_settings.new_call_id()
+                )
 
     async def _refresh_accounts(self) -> None:
         """Serve accounts that are new or were changed since."""
         for account in await self._transactions.run(accounts.all_accounts):
             served = self._lanes.get(account.id)
             if served is not None and _is_same_connection(served[0].account, account):
+                served[0].account = account
                 continue
             try:
                 lane = self._lane_of(account, self._caller_of(account))
@@ -317,6 +362,8 @@ class Worker:
             caller=caller,
             callback_url=self._providers.callback_url_for(account),
             claim_settings=self._claim_settings,
+            lease=self._lease,
+            outage=self._outage,
             transactions=self._transactions,
             known=self._known,
             clock=self._clock,
@@ -359,8 +406,16 @@ def _start(connection: sa.Connection, name: str) -> WorkerId:
     return workers.start(connection, name, database_now(connection))
 
 
-def _beat(connection: sa.Connection, worker_id: WorkerId) -> None:
+def _beat(connection: sa.Connection, worker_id: WorkerId) -> dict[WorkerId, int]:
+    """Renew the lease; returns the counters of the others."""
     workers.beat(connection, worker_id, database_now(connection))
+    beats = workers.beats(connection)
+    beats.pop(worker_id, None)
+    return beats
+
+
+def _find_dead(connection: sa.Connection, worker_id: WorkerId, beat: int) -> str | None:
+    return workers.find_dead(connection, worker_id, beat, database_now(connection))
 
 
 def _stop(connection: sa.Connection, worker_id: WorkerId) -> None:

@@ -216,6 +216,12 @@ UNBURDENED: Final[Mapping[str, Any]] = {
     "rate_factor": 1.0,
     "rate_factor_at": None,
     "blocked_countries": {},
+    "breaker": None,
+    "breaker_at": None,
+    "breaker_reason": None,
+    "trial_until": None,
+    "probe_at": None,
+    "probes": 0,
 }
 
 
@@ -272,6 +278,8 @@ def _columns(account: Account) -> dict[str, Any]:
 def _lifted(account: Account, in_use_again: Collection[str]) -> Iterator[str]:
     if account.suspended_at is not None:
         yield f"suspension lifted (it was: {account.suspended_reason or 'no reason given'})"
+    if account.breaker is not None:
+        yield f"breaker closed (it was open: {account.breaker_reason or 'no reason given'})"
     if account.throttle.factor < 1 or account.throttle.not_before is not None:
         yield "back-off ended"
     if account.blocked_countries:

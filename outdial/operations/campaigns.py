@@ -23,7 +23,7 @@ from outdial.domain.rules import NO_RULE, RuleBook
 from outdial.operations import stops
 from outdial.operations.accepted_rules import check_rule
 from outdial.operations.campaign_changes import describe_changes
-from outdial.storage import accounts, attempts, campaign_contacts, campaigns, contacts
+from outdial.storage import accounts, attempts, campaign_contacts, campaigns, contacts, lines
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
 
@@ -61,6 +61,7 @@ class Moved:
     """Where a campaign stands now. `has_changed` False: there was nothing to do.
 
     `withdrawn` counts contacts; while `has_more`, there are others, to be withdrawn by the same command again.
+    `called_back` counts calls that the provider has and that have not rung, which it is asked to end.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Moved:
     has_changed: bool
     withdrawn: int = 0
     has_more: bool = False
+    called_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,8 @@ def resume(connection: sa.Connection, name: str) -> Moved:
 def cancel(connection: sa.Connection, name: str) -> Moved:
     """End the campaign for good and withdraw who still waits, a batch at a time (see `Moved`). Raises `NotFound`.
 
+    The workers have the provider end the calls that it has taken and whose phones do not ring yet, where it can.
+
     In batches, since a transaction over a million contacts would hold the stop itself back until its end.
     """
     campaign = _locked(connection, name)
@@ -173,6 +177,11 @@ def cancel(connection: sa.Connection, name: str) -> Moved:
     )
     if not has_changed and campaign.status is not CampaignStatus.CANCELED:
         return _unmoved(campaign)
+    called_back = (
+        lines.want_end(connection, campaign.id, "campaign_canceled", database_now(connection))
+        if has_changed
+        else 0
+    )
     withdrawn = contacts.close_pending(
         connection, [campaign.id], ContactState.WITHDRAWN, "campaign_canceled", WITHDRAWN_AT_ONCE
     )
@@ -182,6 +191,7 @@ def cancel(connection: sa.Connection, name: str) -> Moved:
         has_changed=has_changed,
         withdrawn=withdrawn,
         has_more=withdrawn == WITHDRAWN_AT_ONCE,
+        called_back=called_back,
     )
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.account import Account
+from outdial.domain.breaker import Breaker
 from outdial.domain.ids import AccountId
 from outdial.domain.pacing import Rate, Throttle
 from outdial.storage.tables import caller_numbers, provider_configurations
@@ -69,26 +70,6 @@ def set_throttle(connection: sa.Connection, account_id: AccountId, throttle: Thr
         "unreachable_count": throttle.unreachable_count,
     }
     update(connection, account_id, values)
-
-
-def suspend(connection: sa.Connection, account_id: AccountId, reason: str, at: datetime) -> bool:
-    """Stop dialing for the account; False if it stood already."""
-    statement = (
-        sa.update(accounts)
-        .where(accounts.c.id == account_id, accounts.c.suspended_at.is_(None))
-        .values(suspended_at=at, suspended_reason=reason)
-    )
-    return connection.execute(statement).rowcount > 0
-
-
-def resume(connection: sa.Connection, account_id: AccountId) -> bool:
-    """Let the account dial again; False if it did."""
-    statement = (
-        sa.update(accounts)
-        .where(accounts.c.id == account_id, accounts.c.suspended_at.is_not(None))
-        .values(suspended_at=None, suspended_reason=None)
-    )
-    return connection.execute(statement).rowcount > 0
 
 
 def stop(connection: sa.Connection, account_id: AccountId, by: str, reason: str, at: datetime) -> bool:
@@ -225,6 +206,13 @@ def _account(row: sa.RowMapping) -> Account:
         rate_cursor_at=row["rate_cursor_at"],
         suspended_at=row["suspended_at"],
         suspended_reason=row["suspended_reason"],
+        breaker=None if row["breaker"] is None else Breaker(row["breaker"]),
+        breaker_at=row["breaker_at"],
+        breaker_reason=row["breaker_reason"],
+        trial_until=row["trial_until"],
+        probe_at=row["probe_at"],
+        probes=row["probes"],
+        webhooks_missing_at=row["webhooks_missing_at"],
         blocked_countries=dict(row["blocked_countries"]),
         stopped_at=row["stopped_at"],
         stopped_by=row["stopped_by"],

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from outdial.domain.attempt import AnsweredBy, AttemptState, Ending, ErrorClass, Progress, Source
+from outdial.domain.breaker import Breaker
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.fences import Fence
@@ -23,6 +24,7 @@ from outdial.domain.ids import (
     ContactId,
     WorkerId,
 )
+from outdial.domain.look_ups import Timing
 from outdial.domain.retries import PastAttempt
 from outdial.domain.settle import Outcome
 from outdial.domain.settling import Settlement
@@ -65,6 +67,7 @@ class NewAttempt:
     call_id: CallId
     dial_at: datetime
     not_after: datetime
+    look_up_at: datetime
     permit: Mapping[str, Any]
 
 
@@ -78,11 +81,23 @@ class StoredAttempt:
     account_id: AccountId
     call_id: CallId
     phone_number: str
+    dial_at: datetime
     not_after: datetime
     sent_at: datetime | None
+    hang_up_because: str | None
+    hung_up_at: datetime | None
     settled_at: datetime | None
     outcome: Outcome | None
     progress: Progress
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(
+            dial_at=self.dial_at,
+            not_after=self.not_after,
+            sent_at=self.sent_at,
+            wants_end=self.hang_up_because is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +144,7 @@ def insert(
             one.call_id,
             one.dial_at,
             one.not_after,
+            one.look_up_at,
             one.permit,
         )
         for one in new
@@ -259,6 +275,17 @@ def campaigns_of(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[
     return {AttemptId(row.id): CampaignId(row.campaign_id) for row in connection.execute(query)}
 
 
+def unsent_of_claim(connection: sa.Connection, claim_id: str) -> list[AttemptId]:
+    """Attempts of a claim that nobody has sent. Looked for among those that hold a line, which are few."""
+    query = sa.select(attempts.c.id).where(
+        attempts.c.ended_at.is_(None),
+        attempts.c.claim_id == claim_id,
+        attempts.c.state == AttemptState.DIALING,
+        attempts.c.sent_at.is_(None),
+    )
+    return [AttemptId(attempt_id) for attempt_id in connection.execute(query).scalars()]
+
+
 def due_to_settle(connection: sa.Connection, at: datetime, limit: int) -> list[AttemptId]:
     """Ended attempts whose time to wait for a result is over."""
     query = (
@@ -281,6 +308,7 @@ NEW: dict[str, Any] = {
     "call_id": sa.Text,
     "dial_at": Instant,
     "not_after": Instant,
+    "look_up_at": Instant,
     "permit": Json,
 }
 
@@ -289,7 +317,7 @@ NEW: dict[str, Any] = {
 def _insert(dialect: str) -> tuple[Rows, sa.Insert]:
     rows = Rows(dialect, "n", NEW)
     insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    names = [*NEW, "claim_id", "worker_id", "state", "claimed_at", "look_up_at"]
+    names = [*NEW, "claim_id", "worker_id", "state", "claimed_at"]
     source = (
         sa.select(
             *(rows.c[name] for name in NEW),
@@ -297,7 +325,6 @@ def _insert(dialect: str) -> tuple[Rows, sa.Insert]:
             sa.bindparam("worker_id", type_=BigId),
             sa.literal_column(f"'{AttemptState.DIALING}'"),
             sa.bindparam("at", type_=Instant),
-            rows.c.not_after,
         )
         .where(sa.true())
         .order_by(rows.c.phone_number, rows.c.contact_id)
@@ -325,6 +352,7 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
         sa.exists().where(
             provider_configurations.c.id == attempts.c.account_id,
             provider_configurations.c.suspended_at.is_(None),
+            provider_configurations.c.breaker.is_distinct_from(Breaker.OPEN),
             provider_configurations.c.stopped_at.is_(None),
             sa.or_(
                 provider_configurations.c.not_before.is_(None), provider_configurations.c.not_before <= now
@@ -437,8 +465,11 @@ def _stored(row: sa.RowMapping) -> StoredAttempt:
         account_id=AccountId(row["account_id"]),
         call_id=CallId(row["call_id"]),
         phone_number=row["phone_number"],
+        dial_at=row["dial_at"],
         not_after=row["not_after"],
         sent_at=row["sent_at"],
+        hang_up_because=row["hang_up_because"],
+        hung_up_at=row["hung_up_at"],
         settled_at=row["settled_at"],
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         progress=_progress(row),

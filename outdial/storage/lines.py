@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from outdial.domain.attempt import AttemptState
+from outdial.domain.attempt import AttemptState, Source
 from outdial.domain.ids import (
     AccountId,
     AttemptId,
@@ -24,6 +24,8 @@ from outdial.storage.types import BigId, Instant, Json
 
 attempts = call_attempts
 
+HUNG_UP_LOOK_UP: Final = timedelta(seconds=2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCall:
@@ -36,6 +38,7 @@ class OpenCall:
     phone_number: str
     from_number: str
     sent_at: datetime | None
+    hang_up_because: str | None
 
 
 OPEN_CALL: Final = tuple(attempts.c[field.name] for field in fields(OpenCall))
@@ -73,6 +76,70 @@ def note_end(
     )
 
 
+def count_silent(
+    connection: sa.Connection, account_ids: Collection[AccountId], at: datetime, limit: int
+) -> dict[AccountId, int]:
+    """How many calls of these accounts are overdue for a sign of life, the most overdue first, at most `limit` in all."""
+    overdue = (
+        sa.select(attempts.c.account_id)
+        .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at, _sent(account_ids))
+        .order_by(attempts.c.look_up_at)
+        .limit(limit)
+        .subquery()
+    )
+    query = sa.select(overdue.c.account_id, sa.func.count()).group_by(overdue.c.account_id)
+    return {AccountId(account_id): count for account_id, count in connection.execute(query)}
+
+
+def want_end(connection: sa.Connection, campaign_id: CampaignId, because: str, at: datetime) -> int:
+    """The provider shall end the campaign's calls whose phones do not ring yet, as soon as it can be told. Returns how
+    many there are.
+    """
+    statement = (
+        sa.update(attempts)
+        .where(
+            attempts.c.campaign_id == campaign_id,
+            attempts.c.ended_at.is_(None),
+            attempts.c.sent_at.is_not(None),
+            attempts.c.state.in_((AttemptState.DIALING, AttemptState.IN_DOUBT, AttemptState.ACCEPTED)),
+        )
+        .values(
+            hang_up_because=because,
+            look_up_at=sa.case(
+                (attempts.c.state == AttemptState.DIALING, attempts.c.look_up_at),
+                else_=sa.literal(at, Instant),
+            ),
+        )
+    )
+    return connection.execute(statement).rowcount
+
+
+def note_hung_up(connection: sa.Connection, reasons: Mapping[AttemptId, str], at: datetime) -> None:
+    """The provider has taken on to end these calls, which are asked about soon, should no event tell of their end."""
+    for attempt_id, reason in sorted(reasons.items()):
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None))
+            .values(
+                hung_up_at=at,
+                hang_up_because=reason,
+                ended_by=sa.func.coalesce(attempts.c.ended_by, "outdial"),
+                look_up_at=at + HUNG_UP_LOOK_UP,
+            )
+        )
+
+
+def ended_by_look_up(connection: sa.Connection, ids: Collection[AttemptId]) -> dict[AccountId, int]:
+    """How many of these attempts ended by what a look-up told, by account."""
+    query = (
+        sa.select(attempts.c.account_id, sa.func.count())
+        .where(attempts.c.id.in_(tuple(ids)), attempts.c.ending_source == int(Source.LOOKUP))
+        .where(attempts.c.started_at.is_not(None))
+        .group_by(attempts.c.account_id)
+    )
+    return {AccountId(account_id): count for account_id, count in connection.execute(query)}
+
+
 def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[OpenCall]:
     """Attempts that are overdue while still dialing; `look_up_at` is pushed to `again_at`: others leave them to us."""
     return _take(connection, attempts.c.state == AttemptState.DIALING, at, again_at, limit)
@@ -86,8 +153,11 @@ def take_silent(
     limit: int,
 ) -> list[OpenCall]:
     """Calls of these accounts that were sent and are overdue for a sign of life; pushed as `take_dialing` does."""
-    wanted = sa.and_(attempts.c.state != AttemptState.DIALING, attempts.c.account_id.in_(tuple(account_ids)))
-    return _take(connection, wanted, at, again_at, limit)
+    return _take(connection, _sent(account_ids), at, again_at, limit)
+
+
+def _sent(account_ids: Collection[AccountId]) -> sa.ColumnElement[bool]:
+    return sa.and_(attempts.c.state != AttemptState.DIALING, attempts.c.account_id.in_(tuple(account_ids)))
 
 
 def _take(

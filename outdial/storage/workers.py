@@ -20,14 +20,33 @@ def beat(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
     connection.execute(
         sa.update(workers)
         .where(workers.c.id == worker_id)
-        .values(beat=workers.c.beat + 1, beat_at=at, stopped_at=None)
+        .values(beat=workers.c.beat + 1, beat_at=at, stopped_at=None, found_dead_at=None)
     )
+
+
+def beats(connection: sa.Connection) -> dict[WorkerId, int]:
+    """The counters of those who have neither stopped nor been found dead."""
+    query = sa.select(workers.c.id, workers.c.beat).where(
+        workers.c.stopped_at.is_(None), workers.c.found_dead_at.is_(None)
+    )
+    return {WorkerId(worker_id): beat for worker_id, beat in connection.execute(query)}
+
+
+def find_dead(connection: sa.Connection, worker_id: WorkerId, beat: int, at: datetime) -> str | None:
+    """Note that the worker is dead, if its counter still stands there. Returns its name; None: somebody was faster."""
+    statement = (
+        sa.update(workers)
+        .where(workers.c.id == worker_id, workers.c.beat == beat, workers.c.found_dead_at.is_(None))
+        .values(found_dead_at=at)
+        .returning(workers.c.name)
+    )
+    return connection.execute(statement).scalar_one_or_none()
 
 
 def beating_since(connection: sa.Connection, at: datetime) -> list[tuple[WorkerId, datetime]]:
     """Who has not stopped and was heard of since, with the instant of their last beat."""
     query = sa.select(workers.c.id, workers.c.beat_at).where(
-        workers.c.stopped_at.is_(None), workers.c.beat_at >= at
+        workers.c.stopped_at.is_(None), workers.c.found_dead_at.is_(None), workers.c.beat_at >= at
     )
     return [(WorkerId(row.id), row.beat_at) for row in connection.execute(query.order_by(workers.c.id))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +39,38 @@ def yes_or_no(text: str) -> bool:
 
 
 def seconds(text: str) -> float:
+    return _number_or(text, "must be a number of seconds such as 5 or 0.5")
+
+
+def _number_or(text: str, complaint: str) -> float:
+    """A number of 0 or more. Raises ValueError with the complaint."""
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not math.isfinite(number) or number < 0:
-        raise ValueError("must be a number of seconds such as 5 or 0.5")
+        raise ValueError(complaint)
     return number
+
+
+def rate(text: str) -> float:
+    number = _number_or(text, "must be a number a second such as 20 or 0.5")
+    if not 0.01 <= number <= 1000:
+        raise ValueError("must be from 0.01 to 1000 a second")
+    return number
+
+
+def share(text: str) -> float:
+    number = _number_or(text, "must be a share such as 0.5")
+    if not 0 < number <= 1:
+        raise ValueError("must be above 0 and at most 1, which means never")
+    return number
+
+
+def count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError("must be a whole number from 1 to 1,000,000")
+    return int(text)
 
 
 def one_of(words: Collection[str]) -> Callable[[str], str]:
@@ -54,3 +80,13 @@ def one_of(words: Collection[str]) -> Callable[[str], str]:
         return text
 
     return check
+
+
+COMMON: Final[Mapping[str, Option]] = {
+    "look_ups_per_second": Option(check=rate),
+    "webhooks_missing_after": Option(check=count),
+    "breaker_doubt_share": Option(check=share),
+    "breaker_failure_share": Option(check=share),
+    "pacing_margin": Option(check=share),
+}
+"""What every account may be told, whatever its adapter (docs/operating.md)."""

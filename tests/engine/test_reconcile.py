@@ -112,7 +112,7 @@ def found(kind: EventKind, call_id: CallId, **facts: object) -> CallEvent:
 def test_a_call_that_nobody_sent_is_released_after_its_time_without_counting(world: World) -> None:
     one = left(world, AskableProvider())
     crash(world, before_the_last_check=True)
-    assert one.look_after(16)["outcome"] == "not_placed"
+    assert one.look_after(9)["outcome"] == "not_placed"
     assert world.contact(one.contact)["attempts_count"] == 0
 
 
@@ -120,7 +120,7 @@ def test_a_call_that_nobody_has_sent_yet_is_left_to_its_worker(world: World) -> 
     one = left(world, AskableProvider())
     crash(world, before_the_last_check=True)
     one.world.database.run(make_suspect)
-    assert one.look_after(14)["state"] == "dialing"
+    assert one.look_after(7)["state"] == "dialing"
 
 
 def test_a_call_that_was_never_sent_is_called_again(world: World) -> None:
