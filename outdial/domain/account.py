@@ -40,6 +40,7 @@ class Account:
     probe_at: datetime | None = None
     probes: int = 0
     webhooks_missing_at: datetime | None = None
+    timeline: str | None = None
     blocked_countries: Mapping[str, str] = field(default_factory=dict)
     stopped_at: datetime | None = None
     stopped_by: str | None = None

@@ -62,6 +62,7 @@ from outdial.storage.contacts import Move
 from outdial.storage.database import database_now
 from outdial.storage.deployment import Deployment
 from outdial.storage.due_contacts import DueContact
+from outdial.storage.timeline import timeline_of
 
 # How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
 NOT_AFTER: Final = timedelta(seconds=15)
@@ -101,7 +102,9 @@ class Claimed:
     """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
 
     `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
-    this worker may dial nothing from this database, in one sentence. `is_trial`: the one call of a half-open breaker. `judgments`: what it found out about zones, to be
+    this worker may dial nothing from this database, in one sentence. `is_trial`: the one call of a half-open breaker.
+    `other_timeline`: the database has another history than when the account was last reconciled, so nobody is claimed
+    (`after_failover.reconcile_first`). `judgments`: what it found out about zones, to be
     noted with `buckets.judge` so that the next claim need not ask; before that, who was held by the old rules of the
     campaigns in `changed` is to be let go (`contacts.release_capped`).
     """
@@ -119,6 +122,7 @@ class Claimed:
     is_drained: bool = False
     may_go_on: bool = False
     is_trial: bool = False
+    other_timeline: str | None = None
     not_here: str | None = None
 
 
@@ -165,6 +169,11 @@ def claim(
         )
     account = accounts.lock(connection, account_id)
     assert account is not None, "accounts are never deleted"
+    timeline = timeline_of(connection)
+    if timeline is not None and timeline != account.timeline:
+        if account.timeline is not None:
+            return replace(found, other_timeline=timeline)
+        standing.accept_timeline(connection, account_id, timeline)
     # The database's instant, and a reading of our own clock that is surely not later.
     read_at = clock.monotonic()
     open_calls = attempts.count_open(connection, account_id)

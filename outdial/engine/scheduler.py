@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.patience import Patience
 from outdial.domain.phone_numbers import normalize
+from outdial.engine.after_failover import reconcile_first
 from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
@@ -189,6 +190,11 @@ class Lane:
             if may_pass(error):
                 self._uncertain.add(claim_id)
             raise
+        if claimed.other_timeline is not None:
+            await reconcile_first(
+                self._transactions, self.account, self.caller, self._known, claimed.other_timeline
+            )
+            return replace(claimed, may_go_on=True)
         if claimed.is_trial:
             self._dialer.expect_news()
         if claimed.changed:

@@ -213,6 +213,7 @@ def _account(row: sa.RowMapping) -> Account:
         probe_at=row["probe_at"],
         probes=row["probes"],
         webhooks_missing_at=row["webhooks_missing_at"],
+        timeline=row["timeline"],
         blocked_countries=dict(row["blocked_countries"]),
         stopped_at=row["stopped_at"],
         stopped_by=row["stopped_by"],

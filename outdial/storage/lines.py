@@ -91,6 +91,15 @@ def count_silent(
     return {AccountId(account_id): count for account_id, count in connection.execute(query)}
 
 
+def ask_now(connection: sa.Connection, account_ids: Collection[AccountId], at: datetime) -> None:
+    """The open calls of these accounts are asked about as soon as somebody can."""
+    connection.execute(
+        sa.update(attempts)
+        .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at > at, _sent(account_ids))
+        .values(look_up_at=at)
+    )
+
+
 def want_end(connection: sa.Connection, campaign_id: CampaignId, because: str, at: datetime) -> int:
     """The provider shall end the campaign's calls whose phones do not ring yet, as soon as it can be told. Returns how
     many there are.

@@ -139,6 +139,11 @@ def hear_webhooks(connection: sa.Connection, account_id: AccountId) -> bool:
     return was_missing
 
 
+def accept_timeline(connection: sa.Connection, account_id: AccountId, timeline: str) -> None:
+    """The account's calls agree with the provider's in this history of the database."""
+    _change(connection, account_id, sa.true(), {"timeline": timeline})
+
+
 def look_up_rate(
     connection: sa.Connection, account_id: AccountId
 ) -> tuple[datetime | None, datetime | None, int]:

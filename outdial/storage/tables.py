@@ -74,6 +74,8 @@ provider_configurations = sa.Table(
     # Calls in a row of whose end only a look-up told, and since when that is taken for webhooks that do not arrive.
     sa.Column("ended_by_look_up", sa.Integer, nullable=False, server_default="0"),
     sa.Column("webhooks_missing_at", Instant),
+    # The history of the database (Postgres' timeline) in which its calls were last compared with the provider's.
+    sa.Column("timeline", sa.Text),
     sa.Column("blocked_countries", Json, nullable=False, server_default="{}"),
     *stopped(),
     sa.UniqueConstraint("workspace_id", "name"),

@@ -28,6 +28,7 @@ def upgrade() -> None:
             sa.Column("look_up_failures", sa.Integer(), nullable=False, server_default="0"),
             sa.Column("ended_by_look_up", sa.Integer(), nullable=False, server_default="0"),
             sa.Column("webhooks_missing_at", Instant),
+            sa.Column("timeline", sa.Text()),
         ):
             table.add_column(column)
         table.create_check_constraint(
@@ -52,6 +53,7 @@ def downgrade() -> None:
     with op.batch_alter_table("provider_configurations", schema=schema) as table:
         table.drop_constraint(op.f("ck_provider_configurations_breaker_known"), type_="check")
         for name in (
+            "timeline",
             "webhooks_missing_at",
             "ended_by_look_up",
             "look_up_failures",
