@@ -59,6 +59,7 @@ def _http(account: Account, _: Settings) -> WholeAdapter:
             api_key=api_key,
             webhook_secret=secret,
             capabilities=http.capabilities_of(account.options),
+            can_list=http.can_list(account.options),
         )
     except ValueError as error:
         raise SettingsError(

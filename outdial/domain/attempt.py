@@ -109,6 +109,28 @@ ANSWERED_BY_WEIGHT: Final[Mapping[AnsweredBy | None, int]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose call it is, as far as the provider tells: by this a call is found again of which we have lost the row.
+
+    `to` and `from_number` are E.164; `contact_id` and `campaign_id` are what we gave along, as text. `started_at`: when
+    the provider took the call, by its clock, aware.
+    """
+
+    to: str | None = None
+    from_number: str | None = None
+    contact_id: str | None = None
+    campaign_id: str | None = None
+    started_at: datetime | None = None
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, Any] | None, **facts: Any) -> Origin:
+        """By the metadata that we gave along with the call, as it came back."""
+        ids = {name: (metadata or {}).get(name) for name in ("contact_id", "campaign_id")}
+        told: dict[str, Any] = {name: str(one) for name, one in ids.items() if isinstance(one, str | int)}
+        return cls(**facts, **told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvent:
     """One thing that a provider told about a call, in our words. `at` is the provider's clock, aware."""
 
@@ -131,6 +153,7 @@ class CallEvent:
     cost: str | None = None
     answers: Sequence[Mapping[str, Any]] | None = None
     artifacts: Sequence[Mapping[str, Any]] | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ The class says what the caller can do; the fields carry the facts; the message i
     │   ├── InvalidPhoneNumber      (domain/phone_numbers.py)
     │   └── SchemaOutOfDate
     ├── TransactionLost             the host's `on_settled` broke the transaction that it was called in
+    ├── CannotList                  a provider keeps no list of an account's calls
     ├── MissedMoment                a request could not leave in its moment; nothing was sent
     └── TelephonyProviderError      a provider's answer to "place this call" (what each means: domain/answers.py)
         ├── NotPlaced               nothing was placed; nothing is wrong with the contact
@@ -80,6 +81,10 @@ class SchemaOutOfDate(UserError):
 
 class MissedMoment(OutdialError):
     """No thread or connection was free while the request was allowed to leave. Nothing was sent."""
+
+
+class CannotList(OutdialError):
+    """The provider keeps no list of the account's calls that could be asked for. The message says how it showed."""
 
 
 class TelephonyProviderError(OutdialError):

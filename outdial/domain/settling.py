@@ -27,10 +27,12 @@ def settlement(
     at: datetime,
     *,
     look_up_at: datetime | None = None,
+    awaits_confirmation: bool = False,
 ) -> Settlement:
     """What `progress` comes to at `at`. Once settled (`settled_at`), an attempt stays so, with the outcome corrected.
 
-    `look_up_at`: when it is asked about next, should it be open (`look_ups.next_look_up`).
+    `look_up_at`: when it is asked about next, should it be open (`look_ups.next_look_up`). `awaits_confirmation`: what
+    came of it may be lost, so that a person must say first that it is to be settled by what is known.
     """
     policy = definition.settle_policy
     ending = progress.ending
@@ -41,6 +43,8 @@ def settlement(
             outcome=None if settled_at is None else Outcome.UNKNOWN,
             look_up_at=look_up_at,
         )
+    if awaits_confirmation and settled_at is None:
+        return Settlement()
     settle_at = progress.ended_at or at
     if awaits_result(ending=ending, result=progress.result, policy=policy):
         settle_at += timedelta(seconds=definition.call.result_timeout_seconds)

@@ -55,7 +55,7 @@ from outdial.storage import (
     past_calls,
     standing,
 )
-from outdial.storage.attempts import NewAttempt, OpenCalls
+from outdial.storage.attempts import ClaimedRow, NewAttempt, OpenCalls
 from outdial.storage.buckets import Judgment
 from outdial.storage.campaigns import RunningCampaign
 from outdial.storage.contacts import Move
@@ -95,6 +95,8 @@ class ClaimedCall:
     dial_at: float
     deadline: float
     not_after: datetime
+    # To be written again where a failover has lost it.
+    row: ClaimedRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,6 +420,7 @@ class _Transaction:
                         dial_at=self.moment.monotonic(attempt.dial_at),
                         deadline=self.moment.monotonic(attempt.not_after),
                         not_after=attempt.not_after,
+                        row=ClaimedRow(new=attempt, claim_id=self.claim_id, worker_id=self.worker_id),
                     )
                 )
         return inserted

@@ -17,7 +17,7 @@ from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.errors import InDoubt, MissedMoment, TelephonyProviderError
 from outdial.domain.fences import Fence
-from outdial.domain.ids import AccountId, AttemptId, WorkerId
+from outdial.domain.ids import AccountId, AttemptId, CallId, WorkerId
 from outdial.domain.look_ups import Pace
 from outdial.domain.script import render, words_of
 from outdial.domain.veto import CallToMake
@@ -65,6 +65,10 @@ class DialResult:
     answer: Answer
 
 
+ToCheck = tuple[AttemptId, CallId, HostAnswer | None]
+"""A call that asks for its last check, and what the host said of it, if it was asked."""
+
+
 class Dialer:
     """Dials for one account. Calls of any number of claims may be under way at once."""
 
@@ -99,7 +103,7 @@ class Dialer:
         self._had_trouble = True
         self._gate = gate
         self._questions: GroupCommit[CallToMake, HostAnswer] = GroupCommit(self._ask, limit=UNRECORDED_LIMIT)
-        self._checks: GroupCommit[tuple[AttemptId, HostAnswer | None], tuple[bool, float]] = GroupCommit(
+        self._checks: GroupCommit[ToCheck, tuple[bool, float]] = GroupCommit(
             self._check, limit=UNRECORDED_LIMIT
         )
         self._new_slots: GroupCommit[AttemptId, float | None] = GroupCommit(
@@ -135,6 +139,7 @@ class Dialer:
             campaign_id=call.campaign_id,
             to=call.contact.phone_number,
             from_number=call.from_number,
+            row=call.row,
             answer=answer,
         )
         await self._records.submit(dialed)
@@ -174,7 +179,7 @@ class Dialer:
         if self.is_stopping():
             return Released(why="worker_stopped")
         request = request_for(call, definition, self._callback_url)
-        may_send, checked_at = await self._checks.submit((call.attempt_id, host))
+        may_send, checked_at = await self._checks.submit((call.attempt_id, call.call_id, host))
         slot: float | None = call.dial_at
         give_up_at = min(call.deadline, call.dial_at + UNSENT_PATIENCE_SECONDS)
         for _ in range(TRIES_TO_LEAVE):
@@ -220,7 +225,11 @@ class Dialer:
 
     async def _is_still_allowed(self, call: ClaimedCall) -> bool:
         allowed = await self._transactions.run(
-            attempts.last_check, [call.attempt_id], self._worker_id, self._fence, already_sent=True
+            attempts.last_check,
+            {call.attempt_id: call.call_id},
+            self._worker_id,
+            self._fence,
+            already_sent=True,
         )
         return call.attempt_id in allowed
 
@@ -233,13 +242,11 @@ class Dialer:
         assert self._gate is not None, "asked only with a gate"
         return await self._gate.ask(calls)
 
-    async def _check(
-        self, asked: Sequence[tuple[AttemptId, HostAnswer | None]]
-    ) -> Sequence[tuple[bool, float]]:
+    async def _check(self, asked: Sequence[ToCheck]) -> Sequence[tuple[bool, float]]:
         # Its age counts from before the statement: a stop committed while it runs may not have been seen.
         checked_at = self._clock.monotonic()
         allowed = await self._transactions.run(_last_check, asked, self._worker_id, self._fence)
-        return [(attempt_id in allowed, checked_at) for attempt_id, _ in asked]
+        return [(attempt_id in allowed, checked_at) for attempt_id, _, _ in asked]
 
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
         await self._record_with_patience(dialed)
@@ -297,13 +304,15 @@ class Dialer:
 
 def _last_check(
     connection: sa.Connection,
-    asked: Sequence[tuple[AttemptId, HostAnswer | None]],
+    asked: Sequence[ToCheck],
     worker_id: WorkerId,
     fence: Fence,
 ) -> frozenset[AttemptId]:
     """What the host allowed is on record before the call may leave."""
-    attempts.note_before_call(connection, {one: host.facts for one, host in asked if host is not None})
-    return attempts.last_check(connection, [one for one, _ in asked], worker_id, fence)
+    attempts.note_before_call(
+        connection, {call_id: host.facts for _, call_id, host in asked if host is not None}
+    )
+    return attempts.last_check(connection, {one: call_id for one, call_id, _ in asked}, worker_id, fence)
 
 
 def _question(call: ClaimedCall, definition: CampaignDefinition) -> CallToMake:

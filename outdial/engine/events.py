@@ -18,7 +18,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from outdial.domain.attempt import CallEvent, Progress, advance
+from outdial.domain.attempt import CallEvent, Origin, Progress, advance
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.contact import Stage
 from outdial.domain.exclusions import EVERYWHERE
@@ -28,6 +28,7 @@ from outdial.domain.settling import settlement
 from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
 from outdial.engine.on_settled import tell
+from outdial.engine.restored import Lost, restore
 from outdial.storage import attempts, buckets, call_events, contacts, exclusions
 from outdial.storage.attempts import Change, StoredAttempt
 from outdial.storage.call_events import ReceivedEvent
@@ -59,6 +60,8 @@ def receive(
 ) -> list[Heard]:
     """Keep the events and apply those that are new, in the order given. Durable when the transaction commits."""
     owners = _owners(connection, received)
+    restored = _restore(connection, received, owners)
+    owners |= restored
     at = database_now(connection)
     kept = [replace(one, attempt_id=owners.get(index)) for index, one in enumerate(received)]
     new = call_events.insert(connection, kept, at)
@@ -74,6 +77,10 @@ def receive(
         answers.append(Heard.UNKNOWN_CALL if owner is None else Heard.APPLIED)
         if owner is not None:
             steps.setdefault(owner, []).append(hear(one.event))
+    for account_id, ids in _provider_ids(received, restored).items():
+        # What came of the call while its row was missing.
+        for owner, event in call_events.adopt(connection, account_id, ids):
+            steps.setdefault(owner, []).append(hear(event))
     apply(connection, steps, known, paces)
     return answers
 
@@ -113,6 +120,7 @@ def apply(
             look_up_at=next_look_up(
                 progress, attempt.timing, definition.call, at, pace=pace, patience=known.patience
             ),
+            awaits_confirmation=attempt.awaits_confirmation,
         )
         pairs.append((attempt, Change(id=attempt.id, progress=progress, settlement=settled)))
     _write(connection, pairs, definitions, known, at)
@@ -197,6 +205,44 @@ def _owners(connection: sa.Connection, received: Sequence[ReceivedEvent]) -> dic
             if owner is not None:
                 owners[index] = owner
     return owners
+
+
+def _restore(
+    connection: sa.Connection, received: Sequence[ReceivedEvent], owners: Mapping[int, AttemptId]
+) -> dict[int, AttemptId]:
+    """Attempts written again for calls that we made and have no row of, by the places of their events.
+
+    An event that is merely early is of no such call: its row was there before its POST left.
+    """
+    restored: dict[int, AttemptId] = {}
+    for account_id in sorted({one.account_id for one in received}):
+        places: dict[str, list[int]] = {}
+        for index, one in enumerate(received):
+            event = one.event
+            is_ours = event.origin is not None and (event.call_id or event.origin.contact_id) is not None
+            if one.account_id == account_id and index not in owners and is_ours:
+                places.setdefault(str(event.call_id or event.provider_call_id), []).append(index)
+        if not places:
+            continue
+        events = [received[indexes[0]].event for indexes in places.values()]
+        lost = [Lost.of_event(event, event.origin or Origin(), "webhook") for event in events]
+        written = restore(connection, account_id, lost).attempts
+        for place, (call, indexes) in enumerate(places.items()):
+            if place in written:
+                log.warning("a call that the database had lost is on record again", extra={"call_id": call})
+                restored |= dict.fromkeys(indexes, written[place])
+    return restored
+
+
+def _provider_ids(
+    received: Sequence[ReceivedEvent], restored: Mapping[int, AttemptId]
+) -> dict[AccountId, dict[str, AttemptId]]:
+    found: dict[AccountId, dict[str, AttemptId]] = {}
+    for index, attempt_id in restored.items():
+        one = received[index]
+        if one.event.provider_call_id is not None:
+            found.setdefault(one.account_id, {})[str(one.event.provider_call_id)] = attempt_id
+    return found
 
 
 def _move_contacts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,21 +17,25 @@ from outdial.domain.attempt import (
     Ending,
     ErrorClass,
     EventKind,
+    Origin,
     Progress,
     Source,
     advance,
     release,
 )
 from outdial.domain.errors import TelephonyProviderError
-from outdial.domain.ids import AccountId, AttemptId, CampaignId
+from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId
 from outdial.domain.look_ups import Pace
 from outdial.domain.phone_numbers import plan_of
 from outdial.engine.before_call import HostAnswer
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, apply, hear
+from outdial.engine.restored import Lost, restore
 from outdial.storage import attempts, call_events, campaigns
-from outdial.storage.attempts import StoredAttempt
+from outdial.storage.attempts import ClaimedRow, StoredAttempt
 from outdial.telephony.protocol import OutboundCallResponse
+
+log = logging.getLogger("outdial.record")
 
 # When the host is asked again that did not answer.
 ASK_HOST_AGAIN: Final = timedelta(seconds=30)
@@ -49,14 +54,19 @@ Answer = OutboundCallResponse | TelephonyProviderError | Released
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialed:
-    """An attempt and what came of it."""
+    """An attempt and what came of it. `row`: as the claim inserted it."""
 
     attempt_id: AttemptId
     account_id: AccountId
     campaign_id: CampaignId
     to: str
     from_number: str
+    row: ClaimedRow
     answer: Answer
+
+    @property
+    def call_id(self) -> CallId:
+        return self.row.new.call_id
 
 
 def record(
@@ -65,7 +75,11 @@ def record(
     known: Definitions,
     paces: Mapping[AccountId, Pace] = NOBODY,
 ) -> None:
-    """Write the answers, never over what a faster webhook said; the id in a 2xx is kept whatever the state."""
+    """Write the answers, never over what a faster webhook said; the id in a 2xx is kept whatever the state.
+
+    A row that a failover has lost is written again.
+    """
+    dialed = _with_rows(connection, dialed)
     steps: dict[AttemptId, list[Step]] = {one.attempt_id: [_step(one.answer)] for one in dialed}
     for account_id in sorted({one.account_id for one in dialed}):
         ids = {
@@ -80,7 +94,7 @@ def record(
     attempts.note_before_call(
         connection,
         {
-            one.attempt_id: one.answer.host.facts
+            one.call_id: one.answer.host.facts
             for one in dialed
             if isinstance(one.answer, Released) and one.answer.host is not None
         },
@@ -89,6 +103,55 @@ def record(
     accepted = {one.campaign_id for one in dialed if isinstance(one.answer, OutboundCallResponse)}
     if accepted:
         campaigns.forget_rejections(connection, accepted)
+
+
+def _with_rows(connection: sa.Connection, dialed: Sequence[Dialed]) -> list[Dialed]:
+    """By our own ids: a server that has lost rows in a failover gives theirs out again."""
+    found: list[Dialed] = []
+    for account_id in sorted({one.account_id for one in dialed}):
+        mine = [one for one in dialed if one.account_id == account_id]
+        ids = attempts.ids_by_call_id(connection, account_id, [one.call_id for one in mine])
+        # What was surely not placed leaves nothing to write down.
+        missing = [one for one in mine if one.call_id not in ids and _may_be_placed(one.answer)]
+        if missing:
+            ids |= _write_again(connection, account_id, missing)
+        found += [replace(one, attempt_id=ids[one.call_id]) for one in mine if one.call_id in ids]
+    return found
+
+
+def _may_be_placed(answer: Answer) -> bool:
+    if isinstance(answer, TelephonyProviderError):
+        return meaning_of(answer).ending is None
+    return isinstance(answer, OutboundCallResponse)
+
+
+def _write_again(
+    connection: sa.Connection, account_id: AccountId, missing: Sequence[Dialed]
+) -> dict[str, AttemptId]:
+    restored = restore(connection, account_id, [_lost(one.row) for one in missing])
+    for place, one in enumerate(missing):
+        if place in restored.strangers:
+            log.error(
+                "the answer to a call has no row any more, and no contact", extra={"call_id": one.call_id}
+            )
+        else:
+            log.warning(
+                "a call that the database had lost is on record again", extra={"call_id": one.call_id}
+            )
+    # One that a webhook wrote meanwhile is in neither list.
+    return attempts.ids_by_call_id(connection, account_id, [one.call_id for one in missing])
+
+
+def _lost(row: ClaimedRow) -> Lost:
+    new = row.new
+    origin = Origin(
+        to=new.phone_number,
+        from_number=new.from_number,
+        contact_id=str(new.contact_id),
+        campaign_id=str(new.campaign_id),
+        started_at=new.dial_at,
+    )
+    return Lost(origin=origin, because="answer", call_id=new.call_id, row=row)
 
 
 def _step(answer: Answer) -> Step:

@@ -51,7 +51,7 @@ from outdial.storage import (
     test_calls,
     workers,
 )
-from outdial.storage.attempts import NewAttempt
+from outdial.storage.attempts import ClaimedRow, NewAttempt
 from outdial.storage.database import database_now, wake_schedulers
 from outdial.storage.due_contacts import DueContact
 from outdial.storage.excluded_contacts import Whom
@@ -329,6 +329,7 @@ def _claim(
         dial_at=moment.monotonic(dial_at),
         deadline=moment.monotonic(new.not_after),
         not_after=new.not_after,
+        row=ClaimedRow(new=new, claim_id=call_id, worker_id=worker_id),
     )
 
 

@@ -29,6 +29,7 @@ class Call:
 
     request: CallRequest
     fate: Fate
+    started_at: float = 0.0
     status: str = "queued"
     steps_done: int = 0
     events_sent: int = 0
@@ -50,6 +51,13 @@ class Call:
         }
         ended = {} if self.ended_at is None else {"ended_at": to_rfc3339(self.ended_at)}
         return shown | self.details | ended
+
+    def to_list_json(self) -> dict[str, object]:
+        """The call as a list shows it: with whose it is."""
+        request = self.request
+        told = {"to": request.to, "from": request.from_number, "started_at": to_rfc3339(self.started_at)}
+        metadata = {} if request.metadata is None else {"metadata": request.metadata}
+        return self.to_json() | told | metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +90,22 @@ class Switchboard:
     def find_by_provider_call_id(self, provider_call_id: str) -> Call | None:
         return self._by_provider_call_id.get(provider_call_id)
 
-    def accept(self, request: CallRequest) -> Call:
+    def list_since(self, since: float, after: int, limit: int) -> tuple[list[Call], int | None]:
+        """At most `limit` calls accepted since, oldest first, without the first `after` calls of all; and the `after` of
+        the next page.
+        """
+        everything = list(self._by_call_id.values())
+        found: list[Call] = []
+        for place in range(after, len(everything)):
+            if len(found) == limit:
+                return found, place
+            if everything[place].started_at >= since:
+                found.append(everything[place])
+        return found, None
+
+    def accept(self, request: CallRequest, at: float) -> Call:
         """The call is open from now on; its first event is sent in the loop's next turn."""
-        call = Call(request=request, fate=decide_fate(self._settings, request))
+        call = Call(request=request, fate=decide_fate(self._settings, request), started_at=at)
         self._by_call_id[request.call_id] = call
         self._by_provider_call_id[call.provider_call_id] = call
         self.open_calls += 1
@@ -179,6 +200,7 @@ def _event(call: Call, step: Step, at: float, *, is_last: bool) -> Event:
         fields["callback_at"] = call.details["callback_at"]
     if step.name in FINAL_STATUSES:
         fields |= _told(call, "answered_by")
+    fields |= {"to": request.to, "from": request.from_number}
     if request.metadata is not None:
         fields["metadata"] = request.metadata
     return Event(

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from outdial.simulator.calls import Call, Switchboard
-from outdial.simulator.clock import Pauses, now
+from outdial.simulator.clock import Pauses, now, parse_rfc3339
 from outdial.simulator.errors import RETRIED_LATER, Refusal
 from outdial.simulator.fate import AnswerFault
 from outdial.simulator.ledger import read_ledger
@@ -82,10 +82,24 @@ class ProviderRoutes:
         if not self._is_authorized(http):
             return self._respond(_UNAUTHORIZED)
         call_id = http.query_params.get("client_call_id")
+        if "since" in http.query_params:
+            return self._list_since(http.query_params["since"], http.query_params.get("page", "0"))
         if not call_id:
             return self._respond(Refusal(code="invalid_request", message="client_call_id is required"))
         call = self._switchboard.find(call_id)
         return JSONResponse({"calls": [] if call is None else [call.to_json()]})
+
+    def _list_since(self, since: str, page: str) -> Response:
+        if not self._settings.lists_calls:
+            return self._respond(Refusal(code="not_found", message="this provider lists no calls"))
+        try:
+            calls, after = self._switchboard.list_since(
+                parse_rfc3339(since), int(page), self._settings.list_page_size
+            )
+        except ValueError as error:
+            return self._respond(Refusal(code="invalid_request", message=f"since or page: {error}"))
+        shown = [call.to_list_json() for call in calls]
+        return JSONResponse({"calls": shown, "next": None if after is None else str(after)})
 
     async def show_call(self, http: Request) -> Response:
         call = self._find(http)
@@ -158,7 +172,7 @@ class ProviderRoutes:
         return _answer(call, 200)
 
     async def _accept(self, at: float, request: CallRequest, *, over: list[str]) -> Response:
-        call = self._switchboard.accept(request)
+        call = self._switchboard.accept(request, at)
         fault = call.fate.answer_fault
         told: dict[str, object] = {"fault": fault} if fault else {}
         status = 500 if fault is AnswerFault.ERROR else 201

@@ -124,6 +124,10 @@ class SimulatorSettings:
     webhook_reordered: float = 0.0
     """An event is held back until the next one of its call has been sent; the last one never is."""
 
+    lists_calls: bool = True
+    """False: `GET /calls?since=…` is not known, as to gateways that keep no list."""
+    list_page_size: int = 100
+
     progress_events: bool = True
     """False sends no `call.initiated`, `call.ringing` and `call.answered`: most of the cost of a call."""
     webhook_max_attempts: int = 10
@@ -205,6 +209,7 @@ def _problems_of_counts(settings: SimulatorSettings) -> Iterator[str]:
     counts = {
         "webhook_max_attempts": settings.webhook_max_attempts,
         "webhook_max_in_flight": settings.webhook_max_in_flight,
+        "list_page_size": settings.list_page_size,
     }
     if settings.max_concurrent_calls is not None:
         counts["max_concurrent_calls"] = settings.max_concurrent_calls

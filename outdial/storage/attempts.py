@@ -72,6 +72,15 @@ class NewAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRow:
+    """An attempt as a claim has inserted it."""
+
+    new: NewAttempt
+    claim_id: str
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAttempt:
     """An attempt, locked, with all that deciding its next state needs."""
 
@@ -88,6 +97,7 @@ class StoredAttempt:
     hung_up_at: datetime | None
     settled_at: datetime | None
     outcome: Outcome | None
+    awaits_confirmation: bool
     progress: Progress
 
     @property
@@ -164,7 +174,7 @@ def take_back(connection: sa.Connection, ids: Collection[AttemptId]) -> None:
 
 def last_check(
     connection: sa.Connection,
-    ids: Collection[AttemptId],
+    ids: Mapping[AttemptId, CallId],
     worker_id: WorkerId,
     fence: Fence = Fence(),
     *,
@@ -174,17 +184,18 @@ def last_check(
 
     All that may have changed since the claim is asked again, in one statement: nobody stopped everything, the account
     or the campaign, the database is the one that we belong to, the account dials, the contact is still ours, the number
-    is one that we may call and not excluded, the time has not passed.
+    is one that we may call and not excluded, the time has not passed. By our call id as well as by the row's: a server
+    that has lost rows in a failover gives their ids out again.
     """
     rows, statement = _last_check(connection.dialect.name, already_sent, bool(fence.dial_only))
-    params: dict[str, Any] = rows.params([(attempt_id,) for attempt_id in sorted(ids)])
+    params: dict[str, Any] = rows.params(sorted(ids.items()))
     params |= {"by_worker": worker_id, "own_deployment": fence.deployment or ""}
     if fence.dial_only:
         params["dial_only"] = sorted(fence.dial_only)
     return frozenset(AttemptId(row.id) for row in connection.execute(statement, params))
 
 
-def note_before_call(connection: sa.Connection, said: Mapping[AttemptId, Mapping[str, Any]]) -> None:
+def note_before_call(connection: sa.Connection, said: Mapping[CallId, Mapping[str, Any]]) -> None:
     """What the host said of these calls becomes part of their permits."""
     if said:
         rows, statement = _note_before_call(connection.dialect.name)
@@ -340,10 +351,11 @@ OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELED)
 
 @cache
 def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows, Any]:
-    rows = Rows(dialect, "r", {"id": BigId})
+    rows = Rows(dialect, "r", {"id": BigId, "call_id": sa.Text})
     now = clock_of(dialect)
     still_true = (
         attempts.c.id == rows.c.id,
+        attempts.c.call_id == rows.c.call_id,
         attempts.c.worker_id == sa.bindparam("by_worker"),
         attempts.c.state == AttemptState.DIALING,
         attempts.c.sent_at.is_not(None) if already_sent else attempts.c.sent_at.is_(None),
@@ -387,13 +399,13 @@ def _last_check(dialect: str, already_sent: bool, is_fenced: bool) -> tuple[Rows
 
 @cache
 def _note_before_call(dialect: str) -> tuple[Rows, sa.Update]:
-    rows = Rows(dialect, "r", {"id": BigId, "said": Json})
+    rows = Rows(dialect, "r", {"call_id": sa.Text, "said": Json})
     permit: sa.ColumnElement[Any]
     if dialect == "sqlite":
         permit = sa.func.json_set(attempts.c.permit, "$.before_call", sa.func.json(rows.c.said))
     else:
         permit = attempts.c.permit.op("||")(sa.func.jsonb_build_object("before_call", rows.c.said))
-    statement = sa.update(attempts).where(attempts.c.id == rows.c.id)
+    statement = sa.update(attempts).where(attempts.c.call_id == rows.c.call_id)
     return rows, statement.values(permit=sa.type_coerce(permit, Json))
 
 
@@ -472,6 +484,7 @@ def _stored(row: sa.RowMapping) -> StoredAttempt:
         hung_up_at=row["hung_up_at"],
         settled_at=row["settled_at"],
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
+        awaits_confirmation=row["awaits_confirmation"],
         progress=_progress(row),
     )
 

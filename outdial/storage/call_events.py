@@ -60,7 +60,7 @@ def insert(
             one.event.kind,
             one.event.at,
             one.payload,
-            AS_JSON.dump_python(one.event, mode="json", exclude_defaults=True),
+            AS_JSON.dump_python(one.event, mode="json", exclude_defaults=True, exclude={"origin"}),
         )
         for one in received
     ]

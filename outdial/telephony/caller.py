@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.doubt import Capabilities
-from outdial.domain.errors import CallRejected, MissedMoment
+from outdial.domain.errors import CallRejected, CannotList, MissedMoment
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.http_provider import AdapterProvider
 from outdial.telephony.protocol import (
+    CallPage,
     HangsUpCalls,
     HttpAdapter,
+    ListsCalls,
+    ListsCallsByHttp,
     LooksUpCalls,
     LookUp,
     OutboundCallRequest,
@@ -22,6 +26,8 @@ from outdial.telephony.protocol import (
     TelephonyProvider,
 )
 from outdial.telephony.transport import AsyncTransport
+
+NO_LIST: Final = "it keeps no list of its calls that can be asked for"
 
 MayLeave = Callable[[], bool]
 """Whether a request may still leave now. Asked from any thread."""
@@ -51,6 +57,13 @@ class Caller(Protocol):
 
     async def hang_up(self, provider_call_id: ProviderCallId) -> None: ...
 
+    @property
+    def can_list(self) -> bool: ...
+
+    async def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        """As `ListsCalls.list_calls`; raises `CannotList` where `can_list` is False."""
+        ...
+
 
 def caller_for(provider: TelephonyProvider, transport: AsyncTransport, threads: Executor | None) -> Caller:
     """`threads` None means the loop's default threads."""
@@ -67,6 +80,7 @@ class _HttpCaller:
         self._adapter = adapter
         self._transport = transport
         self.capabilities = adapter.capabilities
+        self.can_list = isinstance(adapter, ListsCallsByHttp) and adapter.can_list
 
     async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
         response = await self._transport.send(self._adapter.start_request(request), may_leave)
@@ -81,6 +95,12 @@ class _HttpCaller:
         request = self._adapter.hang_up_request(provider_call_id)
         self._adapter.read_hang_up(await self._transport.send(request))
 
+    async def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        if not isinstance(self._adapter, ListsCallsByHttp) or not self.can_list:
+            raise CannotList(NO_LIST)
+        response = await self._transport.send(self._adapter.list_request(since, page))
+        return self._adapter.read_list(page, response)
+
     async def probe(self, unused: CallId) -> None:  # noqa: ARG002 - an adapter has a question of its own
         self._adapter.read_check(await self._transport.send(self._adapter.check_request()))
 
@@ -91,6 +111,9 @@ class _ThreadCaller:
         self._threads = threads
         self.can_look_up = isinstance(provider, LooksUpCalls)
         self.can_hang_up = isinstance(provider, HangsUpCalls)
+        self.can_list = isinstance(provider, ListsCalls) and (
+            not isinstance(provider, AdapterProvider) or provider.can_list
+        )
         self.capabilities = getattr(provider, "capabilities", None) or Capabilities()
 
     async def start(self, request: OutboundCallRequest, may_leave: MayLeave) -> OutboundCallResponse:
@@ -114,6 +137,13 @@ class _ThreadCaller:
             raise CallRejected("this provider object cannot hang up: it has no hang_up_call")
         await asyncio.get_running_loop().run_in_executor(
             self._threads, self._provider.hang_up_call, provider_call_id
+        )
+
+    async def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        if not isinstance(self._provider, ListsCalls):
+            raise CannotList(NO_LIST)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._provider.list_calls, since, page
         )
 
     async def probe(self, unused: CallId) -> None:

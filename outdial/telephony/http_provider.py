@@ -11,11 +11,14 @@ import httpx
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.doubt import Capabilities
+from outdial.domain.errors import CannotList
 from outdial.domain.ids import ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
 from outdial.telephony.protocol import (
+    CallPage,
     HttpAdapter,
     HttpResponse,
+    ListsCallsByHttp,
     LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
@@ -53,6 +56,16 @@ class AdapterProvider:
     def hang_up_call(self, provider_call_id: ProviderCallId) -> None:
         """End an open call; raises a `TelephonyProviderError` when it may go on."""
         self.adapter.read_hang_up(self._sync.send(self.adapter.hang_up_request(provider_call_id)))
+
+    @property
+    def can_list(self) -> bool:
+        return isinstance(self.adapter, ListsCallsByHttp) and self.adapter.can_list
+
+    def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        """As `ListsCalls.list_calls`."""
+        if not isinstance(self.adapter, ListsCallsByHttp):
+            raise CannotList(f"{type(self.adapter).__name__} cannot ask for it")
+        return self.adapter.read_list(page, self._sync.send(self.adapter.list_request(since, page)))
 
     def check(self) -> Checked:
         """Reach the provider without placing a call; raises a `TelephonyProviderError` when something is wrong."""

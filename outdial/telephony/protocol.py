@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from outdial.domain.attempt import CallEvent
+from outdial.domain.attempt import CallEvent, Origin
 from outdial.domain.campaign import Question
 from outdial.domain.conversation import Reply, Turn
 from outdial.domain.doubt import Capabilities
@@ -90,6 +90,35 @@ class HangsUpCalls(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedCall:
+    """A call as the provider lists it: its state, as an event with the source `LOOKUP`, and whose it is."""
+
+    event: CallEvent
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPage:
+    """`next_page`: what to ask for the next one with; None: this is the last."""
+
+    calls: Sequence[ListedCall]
+    next_page: str | None = None
+
+
+@runtime_checkable
+class ListsCalls(Protocol):
+    """A provider that can say which calls an account has made."""
+
+    def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        """The account's outbound calls that were started since (aware UTC), or are yet to start; `page` None: the first.
+
+        There may be others among them, and one may come twice. Raises `CannotList` where this provider has no such
+        list after all, another `TelephonyProviderError` when it could not be asked.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     method: str
     url: str
@@ -104,6 +133,20 @@ class HttpResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@runtime_checkable
+class ListsCallsByHttp(Protocol):
+    """An adapter whose provider can list an account's calls. `can_list` False: this account's cannot."""
+
+    @property
+    def can_list(self) -> bool: ...
+
+    def list_request(self, since: datetime, page: str | None) -> HttpRequest: ...
+
+    def read_list(self, page: str | None, response: HttpResponse) -> CallPage:
+        """As `ListsCalls.list_calls`."""
+        ...
 
 
 class HttpAdapter(Protocol):

@@ -339,7 +339,7 @@ def test_a_consent_that_is_withdrawn_after_the_claim_stops_the_call(world: World
         batch_size=25, scheduler_time_zone="UTC", new_call_id=lambda: CallId(str(uuid4()))
     )
     claimed = world.database.run(claim, world.account_id, worker, "c", settings, world.known, SystemClock())
-    ids = [call.attempt_id for call in claimed.calls]
+    ids = {call.attempt_id: call.call_id for call in claimed.calls}
     with world.database.begin() as connection:
         connection.execute(sa.update(contacts).where(contacts.c.id == contact).values(consent_kind="prior"))
     assert world.database.run(attempts.last_check, ids, worker) == frozenset()

@@ -42,11 +42,24 @@ class ClaimedCall:
     def attempt_id(self) -> AttemptId:
         return self.claimed.calls[0].attempt_id
 
+    @property
+    def call_id(self) -> CallId:
+        return self.claimed.calls[0].call_id
+
     def may_leave(
-        self, *, already_sent: bool = False, worker: WorkerId | None = None, fence: Fence = Fence()
+        self,
+        *,
+        already_sent: bool = False,
+        worker: WorkerId | None = None,
+        fence: Fence = Fence(),
+        call_id: CallId | None = None,
     ) -> bool:
         allowed: Collection[AttemptId] = self.world.database.run(
-            attempts.last_check, [self.attempt_id], worker or self.worker, fence, already_sent=already_sent
+            attempts.last_check,
+            {self.attempt_id: call_id or self.call_id},
+            worker or self.worker,
+            fence,
+            already_sent=already_sent,
         )
         return self.attempt_id in allowed
 
@@ -63,6 +76,7 @@ class ClaimedCall:
             campaign_id=call.campaign_id,
             to=call.contact.phone_number,
             from_number=call.from_number,
+            row=call.row,
             answer=Released(why="no_longer_allowed"),
         )
         self.world.database.run(record, [released], self.world.known)

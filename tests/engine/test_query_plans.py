@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import Stage
 from outdial.domain.exclusions import EVERYWHERE
-from outdial.domain.ids import AccountId, AttemptId, CallingZoneId, CampaignId, WorkerId
+from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
 from outdial.engine.upkeep import keep_up
 from outdial.storage import attempts, buckets, contacts, due_contacts, excluded_contacts, exclusions, lines
@@ -166,11 +166,12 @@ def count_open(connection: sa.Connection) -> None:
 
 
 def last_check(connection: sa.Connection) -> None:
-    attempts.last_check(connection, [AttemptId(n) for n in range(1, 26)], WORKER)
+    attempts.last_check(connection, {AttemptId(n): CallId(f"call-{n}") for n in range(1, 26)}, WORKER)
 
 
 def last_check_again(connection: sa.Connection) -> None:
-    attempts.last_check(connection, [AttemptId(n) for n in range(1, 26)], WORKER, already_sent=True)
+    ids = {AttemptId(n): CallId(f"call-{n}") for n in range(1, 26)}
+    attempts.last_check(connection, ids, WORKER, already_sent=True)
 
 
 def sweep_unsettled(connection: sa.Connection) -> None:

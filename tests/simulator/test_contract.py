@@ -171,3 +171,42 @@ def test_stats_and_health_need_no_key(provider):
     assert sim.http.get("/healthz").json() == {"status": "ok"}
     stats = sim.http.get("/stats").json()
     assert [stats[name] for name in ("open_calls", "starts", "accepted", "rejected")] == [1, 2, 1, 1]
+
+
+def listed(sim, since, **query):
+    return sim.http.get("/calls", params={"since": since.isoformat(), **query})
+
+
+def test_list_shows_the_calls_since_an_instant_page_by_page_with_whose_they_are(provider):
+    sim = provider(**LONG, list_page_size=2)
+    begun = datetime.now(UTC) - timedelta(seconds=1)
+    for name in ("call-1", "call-2", "call-3"):
+        sim.start(name, metadata={"contact_id": name[-1]})
+    first = listed(sim, begun).json()
+    last = listed(sim, begun, page=first["next"]).json()
+    assert (len(first["calls"]), len(last["calls"]), last["next"]) == (2, 1, None)
+    [shown] = last["calls"]
+    assert datetime.fromisoformat(shown.pop("started_at")) >= begun
+    assert shown.pop("provider_call_id")
+    assert shown.pop("status") in {"queued", "initiated", "ringing", "answered"}
+    assert shown == {
+        "call_id": "call-3",
+        "to": "+390612345678",
+        "from": "+390212345678",
+        "metadata": {"contact_id": "3"},
+    }
+
+
+def test_list_leaves_out_what_began_before(provider):
+    sim = provider(**LONG)
+    sim.start("call-1")
+    assert listed(sim, datetime.now(UTC) + timedelta(seconds=1)).json() == {"calls": [], "next": None}
+
+
+@pytest.mark.parametrize("query", [{"since": "yesterday"}, {"since": "2026-11-23T18:00:00"}])
+def test_list_since_no_instant_is_422(provider, query):
+    assert provider().http.get("/calls", params=query).status_code == 422
+
+
+def test_provider_without_a_list_answers_404(provider):
+    assert listed(provider(lists_calls=False), datetime.now(UTC)).status_code == 404

@@ -26,8 +26,9 @@ from outdial import (
     RateLimited,
     TelephonyProviderError,
 )
-from outdial.domain.attempt import AnsweredBy, Ending, ErrorClass, EventKind, Source
+from outdial.domain.attempt import AnsweredBy, Ending, ErrorClass, EventKind, Origin, Source
 from outdial.domain.campaign import AnswerType, Question
+from outdial.domain.errors import CannotList
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.adapters.http import GenericHttpAdapter
 from outdial.telephony.protocol import (
@@ -338,3 +339,95 @@ def test_a_check_that_shows_something_wrong_raises(
 ) -> None:
     with pytest.raises(expected):
         ADAPTER.read_check(response)
+
+
+SINCE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+LISTED = {
+    "provider_call_id": "P1",
+    "call_id": CALL_ID,
+    "to": "+393471234567",
+    "from": "+390612345678",
+    "started_at": "2026-11-23T09:01:00Z",
+    "ended_at": "2026-11-23T09:02:00Z",
+    "status": "completed",
+    "result": "refused",
+    "metadata": {"contact_id": "2", "campaign_id": 1, "name": "Ada"},
+}
+
+
+def test_a_list_is_asked_for_since_an_instant_and_page_by_page() -> None:
+    first, later = ADAPTER.list_request(SINCE, None), ADAPTER.list_request(SINCE, "a b&c")
+    assert first.url == "https://gateway.example.com/v1/calls?since=2026-11-23T09%3A00%3A00.000Z"
+    assert later.url == f"{first.url}&page=a+b%26c"
+    assert (first.method, first.headers["Authorization"]) == ("GET", "Bearer key")
+
+
+def test_a_list_tells_of_each_call_its_state_and_whose_it_is() -> None:
+    page = ADAPTER.read_list(None, answer(200, {"calls": [LISTED], "next": "2"}))
+    (call,) = page.calls
+    assert page.next_page == "2"
+    assert call.origin == Origin(
+        to="+393471234567",
+        from_number="+390612345678",
+        contact_id="2",
+        campaign_id="1",
+        started_at=datetime(2026, 11, 23, 9, 1, tzinfo=UTC),
+    )
+    event = call.event
+    assert (event.call_id, event.provider_call_id, event.source) == (CALL_ID, "P1", Source.LOOKUP)
+    assert (event.ending, event.result) == (Ending.ANSWERED, "refused")
+    assert event.at == datetime(2026, 11, 23, 9, 2, tzinfo=UTC)
+
+
+def test_a_listed_call_may_be_without_our_id_and_metadata() -> None:
+    bare = {name: LISTED[name] for name in ("provider_call_id", "to", "from", "started_at", "status")}
+    (call,) = ADAPTER.read_list(None, answer(200, {"calls": [bare], "next": None})).calls
+    assert call.event.call_id is None
+    assert call.origin.contact_id is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(404),
+        answer(400, error("invalid_request")),
+        answer(501),
+        answer(200, b"<html>hello</html>"),
+        # A gateway that knows only look-ups overlooks `since`: an empty answer of its is no list.
+        answer(200, {"calls": []}),
+        answer(200, {"calls": [{**LISTED, "started_at": None}], "next": None}),
+    ],
+)
+def test_a_gateway_that_does_not_list_says_so_one_way_or_the_other(response: HttpResponse) -> None:
+    with pytest.raises(CannotList):
+        ADAPTER.read_list(None, response)
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [(answer(401), AccountRejected), (answer(429), RateLimited), (answer(500), InDoubt)],
+)
+def test_a_list_that_could_not_be_had_this_time_is_no_list_that_is_not_there(
+    response: HttpResponse, expected: type[TelephonyProviderError]
+) -> None:
+    with pytest.raises(expected):
+        ADAPTER.read_list(None, response)
+
+
+def test_an_event_says_whose_call_it_is_if_it_is_told() -> None:
+    body = {
+        "event": "call.completed",
+        "event_id": "e1",
+        "call_id": CALL_ID,
+        "timestamp": "2026-11-23T09:02:00Z",
+        "duration_seconds": 60,
+        "to": "+393471234567",
+        "metadata": {"contact_id": "2", "campaign_id": "1"},
+    }
+    (event,) = ADAPTER.read_webhook(signed(json.dumps(body).encode()))
+    assert event.origin == Origin(
+        to="+393471234567",
+        contact_id="2",
+        campaign_id="1",
+        started_at=datetime(2026, 11, 23, 9, 1, tzinfo=UTC),
+    )

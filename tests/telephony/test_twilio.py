@@ -31,7 +31,7 @@ from outdial import (
     RateLimited,
     TelephonyProviderError,
 )
-from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Source
+from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Origin, Source
 from outdial.domain.campaign import AnswerType, Question
 from outdial.domain.conversation import HANG_UP, Turn, opening
 from outdial.domain.ids import CallId, ProviderCallId
@@ -508,3 +508,66 @@ def test_a_check_says_in_one_sentence_how_the_account_stands() -> None:
         ADAPTER.read_check(answer(401, error(20003)))
     with pytest.raises(InDoubt):
         ADAPTER.read_check(answer(200, b"[]"))
+
+
+LISTED = {
+    "sid": SID,
+    "status": "completed",
+    "to": "+393471234567",
+    "from": "+390612345678",
+    "direction": "outbound-api",
+    "date_created": "Mon, 23 Nov 2026 09:00:01 +0000",
+    "start_time": "Mon, 23 Nov 2026 09:00:05 +0000",
+    "end_time": "Mon, 23 Nov 2026 09:01:05 +0000",
+    "duration": "60",
+}
+
+
+def urls_of_a_list(*pages: dict[str, Any]) -> list[str]:
+    """What is asked, when these are the answers."""
+    page: str | None = None
+    asked = []
+    for body in pages:
+        asked.append(ADAPTER.list_request(SENT_AT, page).url)
+        page = ADAPTER.read_list(page, answer(200, body)).next_page
+    assert page is None
+    return [url.removeprefix("https://api.twilio.com/2010-04-01/Accounts/") for url in asked]
+
+
+def test_a_list_is_of_what_is_queued_and_then_of_what_has_begun_page_by_page() -> None:
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
+    queued, begun = f"{path}?Status=queued&Page=1", f"{path}?StartTime%3E=2026-11-23&Page=1"
+    asked = urls_of_a_list(
+        {"calls": [], "next_page_uri": queued},
+        {"calls": [], "next_page_uri": None},
+        {"calls": [], "next_page_uri": begun},
+        {"calls": [], "next_page_uri": None},
+    )
+    assert asked == [
+        f"{ACCOUNT}/Calls.json?Status=queued&PageSize=1000",
+        f"{ACCOUNT}/Calls.json?Status=queued&Page=1",
+        f"{ACCOUNT}/Calls.json?StartTime%3E=2026-11-23&PageSize=1000",
+        f"{ACCOUNT}/Calls.json?StartTime%3E=2026-11-23&Page=1",
+    ]
+
+
+def test_a_list_tells_of_calls_that_we_made_by_their_numbers_and_time() -> None:
+    inbound = {**LISTED, "sid": "CA" + "2" * 32, "direction": "inbound"}
+    page = ADAPTER.read_list("begun", answer(200, {"calls": [LISTED, inbound], "next_page_uri": None}))
+    (call,) = page.calls
+    assert call.origin == Origin(
+        to="+393471234567", from_number="+390612345678", started_at=SENT_AT + timedelta(seconds=1)
+    )
+    event = call.event
+    assert (event.call_id, event.provider_call_id, event.ending) == (None, SID, Ending.ANSWERED)
+    assert (event.source, event.at) == (Source.LOOKUP, SENT_AT + timedelta(seconds=65))
+
+
+def test_a_list_goes_on_only_at_twilio() -> None:
+    with pytest.raises(InDoubt):
+        ADAPTER.read_list(None, answer(200, {"calls": [], "next_page_uri": "@evil.example/2010-04-01/"}))
+
+
+def test_a_list_that_is_refused_raises_what_stands_in_the_way() -> None:
+    with pytest.raises(AccountRejected):
+        ADAPTER.read_list(None, answer(401, error(20003)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from pydantic import (
@@ -22,12 +22,13 @@ from pydantic import (
 )
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Source
+from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Origin, Source
 from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import (
     AccountRejected,
     CallerRejected,
     CallRejected,
+    CannotList,
     DestinationRejected,
     InDoubt,
     NotPlaced,
@@ -39,8 +40,10 @@ from outdial.domain.ids import CallId, ProviderCallId
 from outdial.telephony.http_answers import retry_after
 from outdial.telephony.options import AdapterKind, Option, seconds, yes_or_no
 from outdial.telephony.protocol import (
+    CallPage,
     HttpRequest,
     HttpResponse,
+    ListedCall,
     LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
@@ -71,6 +74,9 @@ ERROR_OF_STATUS: Final[Mapping[int, type[TelephonyProviderError]]] = {
     412: NotPlaced,
 }
 
+# What a gateway says to a question that it does not know.
+NO_SUCH_LIST: Final = frozenset({400, 404, 405, 422, 501})
+
 KIND_OF_WORD: Final[Mapping[str, tuple[EventKind, Ending | None]]] = {
     "queued": (EventKind.INITIATED, None),
     "initiated": (EventKind.INITIATED, None),
@@ -94,6 +100,7 @@ KIND: Final = AdapterKind(
         "honours_not_after": Option(check=yes_or_no),
         "listing_lag_seconds": Option(check=seconds),
         "queue_limit_seconds": Option(check=seconds),
+        "lists_calls": Option(check=yes_or_no),
     }
 )
 
@@ -145,7 +152,22 @@ class _Facts(BaseModel):
     artifacts: list[dict[str, Any]] | None = None
 
 
-class _Event(_Facts):
+class _Origin(BaseModel):
+    """Whose call it is; older gateways do not tell."""
+
+    to: str | None = Field(default=None, max_length=50)
+    from_number: str | None = Field(
+        default=None, validation_alias=AliasChoices("from", "from_number"), max_length=50
+    )
+    metadata: dict[str, Any] | None = None
+
+    def at(self, started_at: datetime) -> Origin:
+        return Origin.of_metadata(
+            self.metadata, to=self.to, from_number=self.from_number, started_at=started_at
+        )
+
+
+class _Event(_Facts, _Origin):
     event: Literal[
         "call.initiated",
         "call.ringing",
@@ -172,18 +194,33 @@ class _Calls(BaseModel):
     calls: list[_Call]
 
 
+class _ListedCall(_Call, _Origin):
+    started_at: Utc
+
+
+class _List(BaseModel):
+    """`next` must be there: a gateway that overlooks `since` answers as to a look-up."""
+
+    calls: list[_ListedCall]
+    next: str | None
+
+
 GENERIC: Final = Capabilities(honours_not_after=True, listing_lag_seconds=5.0)
 """What the contract promises, where an account's options say nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenericHttpAdapter:
-    """`webhook_secret` is a Standard Webhooks secret (`whsec_` and base64). Without one every webhook is refused."""
+    """`webhook_secret` is a Standard Webhooks secret (`whsec_` and base64). Without one every webhook is refused.
+
+    `can_list` False: the gateway is not asked for lists of calls.
+    """
 
     base_url: str
     api_key: str
     webhook_secret: str | None = None
     capabilities: Capabilities = GENERIC
+    can_list: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError for a webhook secret that is none."""
@@ -257,6 +294,22 @@ class GenericHttpAdapter:
         if not 200 <= response.status < 300 and response.status != 410:
             raise self._refusal(response)
 
+    def list_request(self, since: datetime, page: str | None) -> HttpRequest:
+        query = {"since": _rfc3339(since)} | ({} if page is None else {"page": page})
+        url = f"{self.base_url.rstrip('/')}/calls?{urlencode(query)}"
+        return HttpRequest(method="GET", url=url, headers=self._headers())
+
+    def read_list(self, page: str | None, response: HttpResponse) -> CallPage:  # noqa: ARG002 - all are alike
+        if response.status in NO_SUCH_LIST:
+            raise CannotList(f"the gateway answers HTTP {response.status} to the question for its calls")
+        if response.status != 200:
+            raise self._refusal(response)
+        try:
+            listed = _List.model_validate(_json(response.body))
+        except (ValueError, RecursionError) as error:
+            raise CannotList("the gateway's answer is not the contract's list of calls") from error
+        return CallPage(calls=[_listed(call) for call in listed.calls], next_page=listed.next)
+
     def check_request(self) -> HttpRequest:
         return self.look_up_request(_nobodys_call())
 
@@ -309,7 +362,13 @@ def _heard(event: _Event) -> CallEvent:
     # `call.voicemail` normally comes before the end; with a duration it is the end itself.
     if kind is EventKind.VOICEMAIL and event.duration_seconds is not None:
         kind, ending = EventKind.ENDED, Ending.ANSWERED
-    return _call_event(event, kind, ending, event.event_id, event.timestamp, Source.EVENT, event.event)
+    heard = _call_event(event, kind, ending, event.event_id, event.timestamp, Source.EVENT, event.event)
+    started_at = event.timestamp - timedelta(seconds=event.duration_seconds or 0.0)
+    return replace(heard, origin=event.at(started_at))
+
+
+def can_list(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("lists_calls", True))
 
 
 def capabilities_of(options: Mapping[str, Any]) -> Capabilities:
@@ -325,7 +384,12 @@ def _nobodys_call() -> LookUp:
     return LookUp(call_id=CallId(f"check-{uuid4()}"), to="", from_number="")
 
 
-def _looked_up(call_id: CallId, call: _Call) -> CallEvent:
+def _listed(call: _ListedCall) -> ListedCall:
+    event = _looked_up(None if call.call_id is None else CallId(call.call_id), call)
+    return ListedCall(event=event, origin=call.at(call.started_at))
+
+
+def _looked_up(call_id: CallId | None, call: _Call) -> CallEvent:
     # A word that we do not know still proves that the call exists.
     kind, ending = KIND_OF_WORD.get(call.status, (EventKind.INITIATED, None))
     facts = json.dumps([call_id, call.provider_call_id, call.status, call.result])

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Source
+from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Origin, Source
 from outdial.domain.conversation import Reply, Turn, opening
 from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import (
@@ -47,8 +47,10 @@ from outdial.telephony.adapters.twilio_tables import (
 from outdial.telephony.http_answers import retry_after
 from outdial.telephony.options import AdapterKind, Option, one_of, seconds
 from outdial.telephony.protocol import (
+    CallPage,
     HttpRequest,
     HttpResponse,
+    ListedCall,
     LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
@@ -60,6 +62,10 @@ from outdial.telephony.protocol import (
 )
 from outdial.telephony.sip import ENDING_OF_SIP, NUMBER_SIP_CODES
 
+API: Final = "/2010-04-01"
+MADE_BY_US: Final = "outbound-api"
+# In place of a page: that list begins which the calls are in that have begun.
+BEGUN: Final = "begun"
 CALL_SID: Final = re.compile(r"CA[0-9a-fA-F]{32}")
 # What Twilio takes as an inline document, in characters.
 INLINE_LIMIT: Final = 4000
@@ -96,6 +102,7 @@ class _Call(BaseModel):
     from_: str | None = Field(default=None, alias="from")
     direction: str | None = None
     date_created: str | None = None
+    start_time: str | None = None
     end_time: str | None = None
     duration: str | None = None
     answered_by: str | None = None
@@ -183,6 +190,36 @@ class TwilioAdapter:
             return ()
         return [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
 
+    @property
+    def can_list(self) -> bool:
+        return True
+
+    def list_request(self, since: datetime, page: str | None) -> HttpRequest:
+        """Those that wait to begin come first: a filter by the time of their beginning hides them."""
+        if page is None:
+            return self._get(f"Calls.json?{urlencode({'Status': 'queued', 'PageSize': PAGE_SIZE})}")
+        if page == BEGUN:
+            day = since.astimezone(UTC).date().isoformat()
+            return self._get(f"Calls.json?{urlencode({'StartTime>': day, 'PageSize': PAGE_SIZE})}")
+        return HttpRequest(method="GET", url=f"{self.base_url.rstrip('/')}{page}", headers=self._headers())
+
+    def read_list(self, page: str | None, response: HttpResponse) -> CallPage:
+        if response.status != 200:
+            raise _refusal(response)
+        try:
+            listed = _Calls.model_validate_json(response.body)
+        except ValidationError as error:
+            raise InDoubt("the list of calls is not Twilio's", http_status=response.status) from error
+        next_page = listed.next_page_uri
+        if next_page is not None and not next_page.startswith(f"{API}/"):
+            raise InDoubt("the list of calls goes on somewhere else", http_status=response.status)
+        if next_page is None and (page is None or "Status=queued" in page):
+            next_page = BEGUN
+        ours = [
+            call for call in listed.calls if call.direction == MADE_BY_US and call.status in KIND_OF_STATUS
+        ]
+        return CallPage(calls=[_listed(call) for call in ours], next_page=next_page)
+
     def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         form = self._verified(request)
         status = form.get("CallStatus", "")
@@ -208,6 +245,7 @@ class TwilioAdapter:
                 error_code=form.get("ErrorCode", "")[:100] or None,
                 error_class=error_class,
                 raw_status=status,
+                origin=_origin(form),
             )
         ]
 
@@ -311,7 +349,7 @@ class TwilioAdapter:
 
     @property
     def _account_url(self) -> str:
-        return f"{self.base_url.rstrip('/')}/2010-04-01/Accounts/{self.account_sid}"
+        return f"{self.base_url.rstrip('/')}{API}/Accounts/{self.account_sid}"
 
     def _get(self, path: str) -> HttpRequest:
         return HttpRequest(method="GET", url=f"{self._account_url}/{path}", headers=self._headers())
@@ -406,7 +444,7 @@ def _may_be(call: _Call, query: LookUp) -> bool:
     created = _instant(call.date_created)
     if created is None or query.sent_at is None or call.status not in KIND_OF_STATUS:
         return False
-    is_between_them = (call.to, call.from_, call.direction) == (query.to, query.from_number, "outbound-api")
+    is_between_them = (call.to, call.from_, call.direction) == (query.to, query.from_number, MADE_BY_US)
     return is_between_them and -CREATED_BEFORE <= created - query.sent_at <= CREATED_AFTER
 
 
@@ -426,6 +464,26 @@ def _looked_up(call: _Call, call_id: CallId | None) -> CallEvent:
         duration_seconds=_whole(call.duration),
         raw_status=call.status,
         cost=_cost(call),
+    )
+
+
+def _listed(call: _Call) -> ListedCall:
+    """Of its own, Twilio keeps nothing of ours: only the numbers and the time say whose the call is."""
+    started_at = _instant(call.date_created) or _instant(call.start_time)
+    origin = Origin(to=call.to, from_number=call.from_, started_at=started_at)
+    return ListedCall(event=_looked_up(call, None), origin=origin)
+
+
+def _origin(form: Mapping[str, str]) -> Origin | None:
+    """Only of calls that we have made: others may be told of at the same URL."""
+    if form.get("Direction") != MADE_BY_US:
+        return None
+    at = _instant(form.get("Timestamp"))
+    seconds = _whole(form.get("CallDuration")) or 0
+    return Origin(
+        to=form.get("To"),
+        from_number=form.get("From"),
+        started_at=None if at is None else at - timedelta(seconds=seconds),
     )
 
 
