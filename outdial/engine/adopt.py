@@ -48,7 +48,9 @@ Told = Callable[[int], None]
 
 @dataclass(slots=True, kw_only=True)
 class Adopted:
-    """What a list of calls has brought. `strangers`: to numbers that no contact of the account has."""
+    """What a list of calls has brought. `strangers`: to numbers that no contact of the account has. `why_not`: why there
+    was no list; `cannot_list`: there never is one.
+    """
 
     listed: int = 0
     known: int = 0
@@ -56,6 +58,7 @@ class Adopted:
     strangers: int = 0
     still_open: int = 0
     why_not: str | None = None
+    cannot_list: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +115,7 @@ async def adopt_calls(
     try:
         listed = await _list(caller, since, told)
     except (TelephonyProviderError, CannotList) as error:
-        result.why_not = str(error)
+        result.why_not, result.cannot_list = str(error), isinstance(error, CannotList)
         return result
     result.listed = len(listed)
     result.still_open = sum(1 for one in listed if one.event.ending is None)

@@ -13,7 +13,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from outdial.domain.account import Account
+from outdial.domain.errors import InDoubt
 from outdial.domain.ids import AccountId
+from outdial.engine.adopt import adopt_unknown
 from outdial.engine.definitions import Definitions
 from outdial.engine.look_ups import look_up
 from outdial.engine.reconcile import tidy
@@ -44,13 +46,21 @@ async def reconcile_first(
     await tidy(transactions, known)
     callers = {account.id: caller}
     since = await transactions.run(database_now) - LOOK_BACK
-    adopted = await adopt_unknown(transactions, callers, since, known)
+    found = (await adopt_unknown(transactions, callers, since, known))[account.id]
+    if found.why_not is not None and not found.cannot_list:
+        raise InDoubt(f"the provider of account {account.name} cannot list its calls now: {found.why_not}")
     await transactions.run(_ask_all, account.id)
     for _ in range(ROUNDS):
         if not await look_up(transactions, callers, known, {account.id: account}):
             break
     await transactions.run(standing.accept_timeline, account.id, timeline)
-    log.warning("account %s claims again; %d calls that the database had lost were adopted", account.name, adopted)
+    if found.why_not is not None:
+        log.warning("account %s: what the database lost may stay unknown: %s", account.name, found.why_not)
+    log.warning(
+        "account %s claims again; %d calls that the database had lost were adopted",
+        account.name,
+        found.adopted,
+    )
 
 
 def _ask_all(connection: sa.Connection, account_id: AccountId) -> None:
