@@ -47,7 +47,7 @@ async def reconcile_first(
     callers = {account.id: caller}
     since = await transactions.run(database_now) - LOOK_BACK
     found = (await adopt_unknown(transactions, callers, since, known))[account.id]
-    if found.why_not is not None and not found.cannot_list:
+    if found.why_not is not None and found.can_list:
         raise InDoubt(f"the provider of account {account.name} cannot list its calls now: {found.why_not}")
     await transactions.run(_ask_all, account.id)
     for _ in range(ROUNDS):
