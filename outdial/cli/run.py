@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+
 
 def run() -> None:
     """Dial: claim contacts of running campaigns, place the calls, record the answers, until SIGTERM or Ctrl-C.
@@ -18,3 +22,7 @@ def run() -> None:
         worker = make_worker(context.settings, context.database, context.clock)
         log_zone_data(context.clock)
         worker.run_forever()
+    # A thread that waits for a database which is away would keep the process, though its work is done.
+    if any(thread.name.startswith("outdial-database") for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(0)

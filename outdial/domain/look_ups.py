@@ -42,7 +42,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The instants of an attempt that say when to ask about it (aware UTC). `wants_end`: somebody asked for its end."""
+    """The instants of an attempt that say when to ask about it (aware UTC). `wants_end`: somebody wants its end, and
+    the provider has not taken that on yet."""
 
     dial_at: datetime
     not_after: datetime

@@ -8,10 +8,10 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
@@ -167,7 +167,8 @@ class Worker:
                 finally:
                     await self._finish(duties)
         finally:
-            threads.shutdown(wait=True)
+            # What hangs in a database that is away must not hold the end up.
+            threads.shutdown(wait=not self._outage.is_on, cancel_futures=True)
             if self._gate is not None:
                 self._gate.close()
             call_threads.shutdown(wait=False)
@@ -218,14 +219,32 @@ class Worker:
         await self.run()
 
     async def _finish(self, duties: list[asyncio.Task[None]]) -> None:
+        """Requests under way are finished, what was not sent is given back: within the time-out of a POST and a margin.
+
+        What cannot be recorded in that time is left to the others, as if this worker had died.
+        """
         self.stop()
+        give_up_at = self._clock.monotonic() + self._settings.patience.post_is_over.total_seconds() - 0.5
         for duty in duties:
             duty.cancel()
         lanes = [*(task for _, task in self._lanes.values()), *self._retired]
-        await asyncio.gather(*duties, *lanes, return_exceptions=True)
-        await asyncio.gather(*self._calls, return_exceptions=True)
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
-            await self._transactions.run(_stop, self._worker_id)
+        await self._wait_until(give_up_at, [*duties, *lanes])
+        # Lanes may have begun calls until they stopped.
+        await self._wait_until(give_up_at, list(self._calls))
+        if not self._outage.is_on and self._clock.monotonic() < give_up_at:
+            stopped = asyncio.create_task(self._transactions.run(_stop, self._worker_id))
+            await self._wait_until(give_up_at, [stopped])
+
+    async def _wait_until(self, give_up_at: float, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        if not tasks:
+            return
+        done, late = await asyncio.wait(tasks, timeout=max(0.0, give_up_at - self._clock.monotonic()))
+        for task in done:
+            # What went wrong was said where it did.
+            if not task.cancelled():
+                task.exception()
+        for task in late:
+            task.cancel()
 
     async def _every(self, seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
         """A duty of the background: an error is logged and does not end it."""

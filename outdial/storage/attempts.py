@@ -106,7 +106,7 @@ class StoredAttempt:
             dial_at=self.dial_at,
             not_after=self.not_after,
             sent_at=self.sent_at,
-            wants_end=self.hang_up_because is not None,
+            wants_end=self.hang_up_because is not None and self.hung_up_at is None,
         )
 
 

@@ -106,7 +106,7 @@ def cancel(world: World, campaign: CampaignId, _: ContactId) -> None:
 
 
 def suspend(world: World, _: CampaignId, __: ContactId) -> None:
-    world.database.run(lambda c: accounts.suspend(c, world.account_id, "no credit", database_now(c)))
+    world.set_account(suspended_at=datetime.now(UTC), suspended_reason="no credit")
 
 
 def back_off(world: World, _: CampaignId, __: ContactId) -> None:

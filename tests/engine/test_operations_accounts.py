@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.pacing import Throttle
 from outdial.operations.accounts import AccountSet, InvalidAccount, list_accounts, set_account
-from outdial.storage import accounts
+from outdial.storage import accounts, standing
 from outdial.storage.database import database_now
 from outdial.storage.tables import caller_numbers
 from outdial.telephony.options import Option, seconds, yes_or_no
@@ -79,7 +79,7 @@ def test_rate_becomes_unlimited_only_when_it_is_said(world: World) -> None:
 def test_setting_again_lifts_what_the_provider_brought_upon_the_account(world: World) -> None:
     def burden(connection: sa.Connection) -> None:
         at = database_now(connection)
-        accounts.suspend(connection, world.account_id, "HTTP 401", at)
+        standing.suspend(connection, world.account_id, "HTTP 401", at, at)
         throttle = Throttle(
             factor=0.25, factor_at=at, not_before=at + timedelta(hours=1), unreachable_count=4
         )

@@ -96,7 +96,7 @@ def crash(world: World, *, before_the_last_check: bool) -> None:
 
     def change(connection: sa.Connection) -> None:
         claimed = {"state": "dialing", "provider_call_id": None, "started_at": None}
-        values = {**claimed, "look_up_at": call_attempts.c.not_after}
+        values = {**claimed, "look_up_at": call_attempts.c.dial_at}
         if before_the_last_check:
             values["sent_at"] = None
         connection.execute(sa.update(call_attempts).values(values))

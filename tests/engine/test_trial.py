@@ -167,7 +167,7 @@ def exclude(world: World) -> None:
 
 
 def suspend(world: World) -> None:
-    world.database.run(lambda c: accounts.suspend(c, world.account_id, "no credit", database_now(c)))
+    world.set_account(suspended_at=datetime.now(UTC), suspended_reason="no credit")
 
 
 def name_the_database(world: World) -> None:

@@ -25,7 +25,7 @@ from outdial.engine.scheduler import SchedulerRunResult, SchedulerService, Sched
 from outdial.storage import accounts, buckets, calling_zones, campaigns
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import Database, create_engine, database_now
-from outdial.storage.tables import call_attempts, contacts
+from outdial.storage.tables import call_attempts, contacts, provider_configurations
 from outdial.telephony.protocol import OutboundCallRequest, OutboundCallResponse
 
 ROME = CallingZone(time_zones=("Europe/Rome",), country="IT", source=ZoneSource.CONTACT)
@@ -203,12 +203,25 @@ class World:
         """As if `seconds` had passed since every attempt was claimed, sent, and answered."""
 
         def change(connection: sa.Connection) -> None:
-            names = ("dial_at", "not_after", "sent_at", "started_at", "settle_at", "look_up_at", "ended_at")
+            names = (
+                "dial_at",
+                "not_after",
+                "sent_at",
+                "started_at",
+                "settle_at",
+                "look_up_at",
+                "ended_at",
+                "hung_up_at",
+            )
             for row in connection.execute(sa.select(call_attempts)).mappings().all():
                 moved = {n: row[n] - timedelta(seconds=seconds) for n in names if row[n] is not None}
                 connection.execute(
                     sa.update(call_attempts).where(call_attempts.c.id == row["id"]).values(**moved)
                 )
+            if seconds:
+                # Nor has anybody asked the provider in between.
+                nothing = {"look_up_cursor_at": None, "look_ups_not_before": None}
+                connection.execute(sa.update(provider_configurations).values(nothing))
 
         self.database.run(change)
 
