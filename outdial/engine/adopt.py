@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from outdial.domain.attempt import Ending, Progress, advance
 from outdial.domain.errors import CannotList, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId
+from outdial.domain.look_ups import Pace
 from outdial.engine.definitions import Definitions
 from outdial.engine.events import Step, apply
-from outdial.engine.reconcile import asking
 from outdial.engine.restored import Lost, restore
 from outdial.engine.transactions import Transactions
 from outdial.storage import adopted, attempts
@@ -48,7 +48,10 @@ Told = Callable[[int], None]
 
 @dataclass(slots=True, kw_only=True)
 class Adopted:
-    """What a list of calls has brought. `strangers`: to numbers that no contact of the account has."""
+    """What a list of calls has brought. `strangers`: to numbers that no contact of the account has.
+
+    `why_not`: why there was no list; `can_list` False: there never is.
+    """
 
     listed: int = 0
     known: int = 0
@@ -56,6 +59,7 @@ class Adopted:
     strangers: int = 0
     still_open: int = 0
     why_not: str | None = None
+    can_list: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class _Found:
     known: Definitions
     because: str
     awaits_confirmation: bool = False
-    ask_every: Mapping[AccountId, timedelta] = field(default_factory=dict)
+    paces: Mapping[AccountId, Pace] = field(default_factory=dict)
 
 
 async def adopt_unknown(
@@ -101,18 +105,20 @@ async def adopt_calls(
     told: Told = lambda _: None,
 ) -> Adopted:
     """One account. `awaits_confirmation`: what is taken in is settled only when a person has said so."""
+    pace = caller.capabilities.pace
     found = _Found(
         account_id=account_id,
         known=known,
         because=because,
         awaits_confirmation=awaits_confirmation,
-        ask_every=asking([(account_id, caller.capabilities)]),
+        paces={} if pace is None else {account_id: pace},
     )
     result = Adopted()
     try:
         listed = await _list(caller, since, told)
     except (TelephonyProviderError, CannotList) as error:
         result.why_not = str(error)
+        result.can_list = not isinstance(error, CannotList)
         return result
     result.listed = len(listed)
     result.still_open = sum(1 for one in listed if one.event.ending is None)
@@ -132,6 +138,16 @@ async def adopt_calls(
         # Somebody else was first.
         result.known += len(pairs) - new - strangers
     return result
+
+
+def confirm(connection: sa.Connection, known: Definitions, limit: int) -> int:
+    """Settle the next attempts that await a person's word, by what is known of them now. Returns how many there were.
+
+    An open call among them is settled when it has ended.
+    """
+    chosen = adopted.confirm(connection, limit)
+    apply(connection, {attempt_id: [] for attempt_id in chosen}, known)
+    return len(chosen)
 
 
 async def _list(caller: Caller, since: datetime, told: Told) -> list[ListedCall]:
@@ -161,7 +177,7 @@ def _move_on(connection: sa.Connection, calls: Sequence[ListedCall], found: _Fou
     steps: dict[AttemptId, list[Step]] = {}
     for place, owner in owners.items():
         steps.setdefault(owner, []).append(_as_listed(calls[place]))
-    apply(connection, steps, found.known, found.ask_every)
+    apply(connection, steps, found.known, found.paces)
     return [one for place, one in enumerate(calls) if place not in owners]
 
 
@@ -176,7 +192,7 @@ def _take_in(
     ]
     written = restore(connection, found.account_id, lost, awaits_confirmation=found.awaits_confirmation)
     steps = {owner: [_as_listed(calls[place])] for place, owner in written.attempts.items()}
-    apply(connection, steps, found.known, found.ask_every)
+    apply(connection, steps, found.known, found.paces)
     return len(written.attempts), len(written.strangers)
 
 
