@@ -1,4 +1,4 @@
-"""`outdial db`: the database's schema."""
+"""`outdial db`: the database's schema, and what follows a restore."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import typer
 
 from outdial.cli.context import open_context
 from outdial.cli.output import say, warn
+from outdial.cli.recover import recover
 from outdial.domain.errors import SchemaOutOfDate
 
-app = typer.Typer(help="The database's schema: bring it up to date, or check it.", no_args_is_help=True)
+app = typer.Typer(help="The database: its schema, and what follows a restore.", no_args_is_help=True)
 
 
 @app.command(epilog="Example: DATABASE_URL=postgresql://outdial@db.example.net/outdial outdial db upgrade")
@@ -43,3 +44,6 @@ def check() -> None:
         warn(f"error: {error}")
         raise typer.Exit(1) from error
     say(f"The schema of {where} is what this program needs.")
+
+
+app.command()(recover)

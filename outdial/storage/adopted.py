@@ -186,14 +186,13 @@ def note_sent(connection: sa.Connection, sent: Mapping[AttemptId, datetime]) -> 
         )
 
 
-def await_confirmation(connection: sa.Connection, account_id: AccountId) -> int:
-    """No attempt of this account that is not settled now is, before a person says so. Returns how many those are."""
-    statement = (
+def await_confirmation(connection: sa.Connection) -> None:
+    """No attempt that is not settled now is, before a person says so: also not when its time is over."""
+    connection.execute(
         sa.update(attempts)
-        .where(attempts.c.account_id == account_id, attempts.c.settled_at.is_(None))
-        .values(awaits_confirmation=True)
+        .where(attempts.c.settled_at.is_(None))
+        .values(awaits_confirmation=True, settle_at=None)
     )
-    return connection.execute(statement).rowcount
 
 
 def awaiting(connection: sa.Connection) -> tuple[int, int]:
