@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from outdial.storage.migrate import upgrade
 from tests.chaos.commands import Commands
 from tests.chaos.judge import Evidence, gather, judge, recoveries
 from tests.chaos.plan import plan
@@ -54,7 +55,8 @@ def run_seed(
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"outdial-chaos-{seed}-"))
     processes = Processes(folder, run_folder)
-    with PostgresServer(postgres.url, run_folder, f"chaos{seed}").database(_upgrade) as url:
+    with PostgresServer(postgres.url, run_folder, f"chaos{seed}").database() as url:
+        upgrade(url)
         world = World(url)
         try:
             stack = Stack(world, processes, folder)
@@ -106,9 +108,3 @@ def _keep(folder: Path, evidence: Evidence, broken: list[str], postgres: Postgre
         lines = [json.dumps(dict(row), default=str) for row in rows]
         (folder / f"{name}.ndjson").write_text("\n".join([*lines, ""]))
     (folder / "postgres.log").write_text(postgres.log)
-
-
-def _upgrade(url: str) -> None:
-    from outdial.storage.migrate import upgrade
-
-    upgrade(url)
