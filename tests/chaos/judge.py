@@ -220,7 +220,7 @@ def stops(evidence: Evidence) -> Iterator[str]:
 
 def exits(evidence: Evidence) -> Iterator[str]:
     for one in evidence.story.exits:
-        if one.code != 0:
+        if one.code != 0 and one.was_at_work:
             yield f"{one.name} ended with {one.code} after SIGTERM"
         if one.seconds > EXIT_SECONDS:
             yield f"{one.name} took {one.seconds:.1f} s to end after SIGTERM, allowed are {EXIT_SECONDS:.0f}"

@@ -44,16 +44,19 @@ class Play:
         self._let_run_out()
 
     def _is_ready(self, blow: Blow) -> bool:
+        # Without a database nothing becomes ready, and who brings it back is behind this blow in the plan.
+        if self.scene.database_is_down:
+            return True
         if blow.kind in STRIKES_WORKER:
-            worker = self.scene.workers[_place(blow)]
-            return "is at work" in worker.stderr
+            return self.scene.is_at_work(self.scene.workers[_place(blow)])
         if blow.kind in STRIKES_SERVICE:
-            return self.scene.service is not None and "listening" in self.scene.service.stdout
+            return self.scene.service is not None and self.scene.is_at_work(self.scene.service)
         return True
 
     def _look(self) -> None:
         self._reap_commands()
         self.scene.watch()
+        self._note_hindrances()
         if time.monotonic() - self.sampled_at > SAMPLE_SECONDS and not self.scene.database_is_down:
             self.sampled_at = time.monotonic()
             self.scene.sample()
@@ -88,6 +91,22 @@ class Play:
             if told.told_at is not None and told.kind in {Kind.RESUME, Kind.RESUME_ACCOUNT}:
                 self._hindered_no_more(f"{told.kind} {told.target}")
 
+    def _note_hindrances(self) -> None:
+        """While no worker works, or nobody hears of the ends of calls, lines are idle for a reason."""
+        scene = self.scene
+        away = {
+            "workers": not any(
+                place not in scene.frozen and scene.is_at_work(worker)
+                for place, worker in scene.workers.items()
+            ),
+            "service": scene.service is None or not scene.is_at_work(scene.service),
+        }
+        for name, is_away in away.items():
+            if is_away:
+                self.hindered(name)
+            else:
+                self._hindered_no_more(name)
+
     def hindered(self, name: str) -> None:
         self.hindrances.setdefault(name, time.time())
 
@@ -101,27 +120,22 @@ class Play:
         worker = self.scene.workers.pop(_place(blow))
         self.scene.story.killed_at.append(time.time())
         worker.kill()
-        self._are_all_away()
 
     def end_worker(self, blow: Blow) -> None:
         worker = self.scene.workers.pop(_place(blow))
         self.scene.leaving.append((worker, time.time()))
         worker.send(signal.SIGTERM)
-        self._are_all_away()
 
     def start_worker(self, blow: Blow) -> None:
         self.scene.start_worker(_place(blow))
-        self._are_all_away()
 
     def freeze_worker(self, blow: Blow) -> None:
         self.scene.workers[_place(blow)].pause()
         self.scene.frozen.add(_place(blow))
-        self._are_all_away()
 
     def thaw_worker(self, blow: Blow) -> None:
         self.scene.workers[_place(blow)].resume()
         self.scene.frozen.discard(_place(blow))
-        self._are_all_away()
 
     def kill_service(self, blow: Blow) -> None:
         del blow
@@ -176,13 +190,6 @@ class Play:
     def exclude(self, blow: Blow) -> None:
         numbers = self.scene.numbers
         self.commands.give(Kind.EXCLUDE, numbers[int(float(blow.target) * (len(numbers) - 1))])
-
-    def _are_all_away(self) -> None:
-        at_work = self.scene.workers.keys() - self.scene.frozen
-        if at_work:
-            self._hindered_no_more("workers")
-        else:
-            self.hindered("workers")
 
 
 DO: Final[Mapping[Kind, Callable[[Play, Blow], None]]] = {

@@ -36,6 +36,7 @@ ROME = ZoneInfo("Europe/Rome")
 EVERY_DAY = frozenset(range(7))
 # A campaign of these calls first of all, until its window closes in the middle of a minute of ours.
 BRIEF = 30
+AGAIN_SECONDS = 1.0
 CONTACTS_PER_SECOND = 3.0
 FAULTS = {
     "ring_time_mean_seconds": 0.3,
@@ -71,11 +72,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """A worker or service that was told to end."""
+    """A worker or service that was told to end. `was_at_work` False: it was still starting."""
 
     name: str
-    code: int | None
+    code: int
     seconds: float
+    was_at_work: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +114,8 @@ class Scene:
     frozen: set[int] = field(default_factory=set)
     database_is_down: bool = False
     database_was_down_at: float = 0.0
+    _at_work: set[int] = field(default_factory=set)
+    _begin_again_at: float = 0.0
 
     def add_work(self, seconds: float) -> None:
         """Three campaigns on one account: numbers in two of them, a cap, a limit of its own, a window that closes."""
@@ -150,11 +154,13 @@ class Scene:
         self.service = self.stack.processes.outdial(*arguments, env=self.stack.environment)
 
     def watch(self) -> None:
-        """Take note of who has ended. What ended by itself is started again, as a supervisor does."""
+        """Take note of who has ended. What ended by itself is started again, after a second, as a supervisor does."""
         for process, told_at in list(self.leaving):
             if not process.is_running:
                 self.leaving.remove((process, told_at))
                 self._note_exit(process, time.time() - told_at)
+        if time.monotonic() < self._begin_again_at:
+            return
         for place, worker in list(self.workers.items()):
             if not worker.is_running:
                 self._note_death(worker)
@@ -163,15 +169,25 @@ class Scene:
             self._note_death(self.service)
             self.start_service()
 
+    def is_at_work(self, process: Process) -> bool:
+        """Whether it has said so: a worker or service that is starting is not yet. Once it has, that is not forgotten."""
+        if process.pid not in self._at_work and (
+            "is at work" in process.stderr or "listening" in process.stdout
+        ):
+            self._at_work.add(process.pid)
+        return process.pid in self._at_work
+
     def _note_exit(self, process: Process, seconds: float) -> None:
         code = process.wait()
-        self.story.exits.append(Exit(name=process.name, code=code, seconds=seconds))
+        was_at_work = self.is_at_work(process)
+        self.story.exits.append(Exit(name=process.name, code=code, seconds=seconds, was_at_work=was_at_work))
         self.story.tell(f"{process.name} ended with {code} after {seconds:.2f} s")
 
     def _note_death(self, process: Process) -> None:
-        has_begun = "is at work" in process.stderr or "listening" in process.stdout
+        has_begun = self.is_at_work(process)
         was_away = self.database_is_down or time.time() - self.database_was_down_at < 6
         self.story.tell(f"{process.name} ended by itself with {process.wait()}")
+        self._begin_again_at = time.monotonic() + AGAIN_SECONDS
         if has_begun or not was_away:
             said = process.stderr.strip().splitlines()[-1:]
             self.story.problems.append(f"{process.name} ended by itself with {process.wait()}: {said}")
