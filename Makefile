@@ -13,7 +13,7 @@ DEV := $(VENV)/.stamp-dev
 PIP := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint fix bench
+.PHONY: help demo test chaos coverage lint fix bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ demo: $(RUNTIME) ## two campaigns dialed to their end against a simulated provid
 
 test: $(DEV) ## all tests, on SQLite and on a Postgres that they bring along
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+chaos: $(DEV) ## kills, stalls, crashes and a faulty provider, then every promise judged; ARGS="--seeds 200" for a night
+	$(VENV_PYTHON) -m tests.chaos $(ARGS)
 
 coverage: $(DEV) ## all tests, and which lines they never reached
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-report=html $(ARGS)

@@ -41,15 +41,20 @@ class PostgresServer:
     @contextmanager
     def database(self, migrate: Callable[[str], None] | None = None) -> Iterator[str]:
         """The URL of a new database: empty, or with the schema that `migrate` makes (run once per test run)."""
+        name = self.make(migrate)
+        try:
+            yield self.url_of(name)
+        finally:
+            self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def make(self, migrate: Callable[[str], None] | None = None) -> str:
+        """As `database`, but the name of one that stays."""
         name = next(self._names)
         template = "template0" if migrate is None else self._template(migrate)
         # Copying the files is quicker here than writing each block to the log, the default; 14 knows only the former.
         strategy = " STRATEGY file_copy" if self.version >= FIRST_WITH_STRATEGIES else ""
         self._execute("CREATE DATABASE {} TEMPLATE {}" + strategy, name, template)
-        try:
-            yield self.url_of(name)
-        finally:
-            self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        return name
 
     def drop_all(self) -> None:
         with self._connection() as connection:

@@ -108,7 +108,7 @@ class PostgresProcess:
         return psutil.Process(int((self.data / "postmaster.pid").read_text().splitlines()[0]))
 
     def _pg_ctl(self, action: str, *arguments: str) -> None:
-        _run(
+        run_as(
             [self.binaries / "pg_ctl", action, "-D", self.data, *arguments],
             user=self.user,
             folder=self.folder,
@@ -143,9 +143,7 @@ def _initialize(folder: Path, binaries: Path, user: str | None) -> PostgresProce
     if user is not None:
         shutil.chown(password_file, user)
         shutil.chown(folder, user)
-    server = PostgresProcess(
-        folder=folder, binaries=binaries, port=_free_port(), password=password, user=user
-    )
+    server = PostgresProcess(folder=folder, binaries=binaries, port=free_port(), password=password, user=user)
     arguments: list[str | Path] = [
         "-D",
         server.data,
@@ -159,7 +157,7 @@ def _initialize(folder: Path, binaries: Path, user: str | None) -> PostgresProce
     # The password guards against the other users of this machine only until the run ends: one iteration is enough,
     # and the usual 4096 would cost every connection some milliseconds.
     arguments += ["-c", "scram_iterations=1", "--no-sync", "--no-instructions"]
-    _run([binaries / "initdb", *arguments], user=user, folder=folder)
+    run_as([binaries / "initdb", *arguments], user=user, folder=folder)
     with (server.data / "postgresql.conf").open("a") as configuration:
         configuration.write(f"{SETTINGS}port = {server.port}\nunix_socket_directories = ''\n")
     return server
@@ -211,13 +209,14 @@ def _copy_binaries(installed: Path, folder: Path) -> dict[str, str]:
 
 def _can_run(program: Path, user: str | None) -> bool:
     try:
-        _run([program, "--version"], user=user, folder=Path("/"))
+        run_as([program, "--version"], user=user, folder=Path("/"))
     except PostgresUnavailable:
         return False
     return True
 
 
-def _run(command: Sequence[str | Path], *, user: str | None, folder: Path) -> None:
+def run_as(command: Sequence[str | Path], *, user: str | None, folder: Path) -> None:
+    """`user` None: as ourselves. Raises PostgresUnavailable with what the program said."""
     # In the folder, as the current one may be closed to that user; without the PG… variables, which would redirect it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     identity = {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
@@ -244,7 +243,7 @@ def _run(command: Sequence[str | Path], *, user: str | None, folder: Path) -> No
         raise PostgresUnavailable(f"{command[0]} cannot be run: {error}\nCure: {CURE}.") from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

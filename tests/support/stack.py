@@ -17,6 +17,7 @@ from outdial.bootstrap import queue_limits
 from outdial.domain.contact import ContactState
 from outdial.files.rule_file import load_rule_book
 from outdial.operations.audit import Asked, audit
+from outdial.operations.audit_report import Report
 from outdial.simulator.ledger import Ledger, read_ledger
 from outdial.storage.tables import call_attempts, contacts
 from tests.support.processes import Process, Processes
@@ -121,11 +122,16 @@ def assert_accounts_agree(stack: Stack) -> None:
 
 def assert_audits_clean(stack: Stack) -> None:
     """What is stored of the calls proves that none of them was wrong; also after kills and faults."""
+    report = audit_report(stack)
+    assert report.calls
+    assert not [one for one in report.broken if one.is_violation]
+
+
+def audit_report(stack: Stack) -> Report:
+    """What `outdial audit` finds, with the stack's own rules."""
     own = stack.environment.get("OUTDIAL_RULES_FILE")
     asked = Asked(
         book=load_rule_book(None if own is None else Path(own)),
         queue_limits=queue_limits(stack.world.database),
     )
-    report = audit(stack.world.database.begin, asked)
-    assert report.calls
-    assert not [one for one in report.broken if one.is_violation]
+    return audit(stack.world.database.begin, asked)
