@@ -1,0 +1,208 @@
+"""What a lost connection leaves behind: claims whose commit nobody knows of, answers that cannot be recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from outdial.clock import SystemClock
+from outdial.domain.ids import CallId
+from outdial.domain.patience import Patience
+from outdial.engine.call_ids import call_id_factory
+from outdial.engine.claim import ClaimSettings
+from outdial.engine.lease import Lease
+from outdial.engine.outage import Outage
+from outdial.engine.scheduler import Lane
+from outdial.engine.transactions import Transactions
+from outdial.storage import accounts, standing, workers
+from outdial.storage.database import database_now
+from outdial.telephony.caller import caller_for
+from outdial.telephony.transport import AsyncTransport
+from tests.support.world import RecordingProvider, World, number
+
+log = logging.getLogger("outdial.test")
+
+
+class CutOff(Transactions):
+    """A connection that is lost when it is told to: after the commit of the named function, or before it."""
+
+    lost: str = ""
+    times: int = 0
+    before: bool = False
+
+    async def run(self, body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        is_meant = self.times > 0 and getattr(body, "__name__", "") == self.lost
+        if is_meant:
+            self.times -= 1
+            if self.before:
+                raise gone()
+        result = await super().run(body, *args, **kwargs)
+        if is_meant:
+            raise gone()
+        return result
+
+
+def gone() -> sa.exc.OperationalError:
+    return sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+
+class Scene:
+    """One lane on a connection that may be lost."""
+
+    def __init__(self, world: World, transport: AsyncTransport, provider: RecordingProvider) -> None:
+        clock = SystemClock()
+        self.transactions = CutOff(world.database, ThreadPoolExecutor(2))
+        self.lease = Lease(clock, Patience())
+        self.lease.renewed(clock.monotonic())
+        self.outage = Outage(clock, log, "it is tried again")
+        account = world.database.run(accounts.by_id, world.account_id)
+        assert account is not None
+        self.lane = Lane(
+            account=account,
+            worker_id=world.database.run(lambda c: workers.start(c, "test", database_now(c))),
+            caller=caller_for(provider, transport, None),
+            callback_url="http://127.0.0.1:1/",
+            claim_settings=ClaimSettings(
+                batch_size=10, scheduler_time_zone="UTC", new_call_id=call_id_factory(clock)
+            ),
+            lease=self.lease,
+            outage=self.outage,
+            transactions=self.transactions,
+            known=world.known,
+            clock=clock,
+        )
+
+    def lose(self, name: str, times: int = 1, *, before: bool = False) -> None:
+        self.transactions.lost, self.transactions.times, self.transactions.before = name, times, before
+
+
+def play(world: World, provider: RecordingProvider, act: Callable[[Scene], Any]) -> None:
+    async def scene() -> None:
+        async with AsyncTransport() as transport:
+            await act(Scene(world, transport, provider))
+
+    asyncio.run(scene())
+
+
+@pytest.fixture
+def provider(world: World) -> RecordingProvider:
+    world.add_contacts(world.add_campaign(), map(number, range(3)))
+    return RecordingProvider()
+
+
+def test_a_claim_whose_commit_was_cut_off_is_given_back_by_the_next(
+    world: World, provider: RecordingProvider
+) -> None:
+    async def act(scene: Scene) -> None:
+        scene.lose("claim")
+        with pytest.raises(sa.exc.OperationalError):
+            await scene.lane.claim()
+        assert [row["state"] for row in world.attempts()] == ["dialing"] * 3
+        await scene.lane.claim()
+
+    play(world, provider, act)
+    assert [row["error_code"] for row in world.attempts()[:3]] == ["claim_cut_off"] * 3
+    assert {world.contact(row["contact_id"])["attempts_count"] for row in world.attempts()} == {0}
+    assert not provider.requests
+
+
+def test_answers_wait_for_the_database_and_are_recorded(
+    world: World, provider: RecordingProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(scene: Scene) -> None:
+        claimed = await scene.lane.claim()
+        scene.lose("record", 4, before=True)
+        await asyncio.gather(*scene.lane.dial(claimed))
+
+    with caplog.at_level(logging.WARNING):
+        play(world, provider, act)
+    assert [row["state"] for row in world.attempts()] == ["accepted"] * 3
+    said = [record.message for record in caplog.records]
+    assert sum("the database does not answer" in one for one in said) == 1
+    assert sum("the database answers again" in one for one in said) == 1
+
+
+def test_an_answer_that_was_recorded_before_the_connection_was_lost_is_recorded_once(
+    world: World, provider: RecordingProvider
+) -> None:
+    async def act(scene: Scene) -> None:
+        claimed = await scene.lane.claim()
+        scene.lose("record", 1)
+        await asyncio.gather(*scene.lane.dial(claimed))
+
+    play(world, provider, act)
+    assert [row["state"] for row in world.attempts()] == ["accepted"] * 3
+
+
+def test_a_worker_that_was_told_to_stop_does_not_wait_for_a_database_that_is_away(
+    world: World, provider: RecordingProvider
+) -> None:
+    async def act(scene: Scene) -> None:
+        claimed = await scene.lane.claim()
+        scene.lose("record", 1000, before=True)
+        calls = scene.lane.dial(claimed)
+        await asyncio.sleep(0.3)
+        scene.lane.stop()
+        begun_at = time.monotonic()
+        await asyncio.wait(calls, timeout=10)
+        assert time.monotonic() - begun_at < 5
+        assert all(call.exception() is not None for call in calls)
+
+    play(world, provider, act)
+    assert [row["state"] for row in world.attempts()] == ["dialing"] * 3
+
+
+def test_nothing_leaves_without_a_lease(world: World, provider: RecordingProvider) -> None:
+    async def act(scene: Scene) -> None:
+        claimed = await scene.lane.claim()
+        scene.lease._renewed_at -= Patience().fence_seconds
+        await asyncio.gather(*scene.lane.dial(claimed))
+
+    play(world, provider, act)
+    assert not provider.requests
+    assert {row["error_code"] for row in world.attempts()} == {"lease_lost"}
+
+
+def test_in_another_history_of_the_database_nobody_is_claimed_before_it_is_compared(
+    world: World, provider: RecordingProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    if world.database.dialect == "sqlite":
+        pytest.skip("SQLite has one history")
+    world.database.run(standing.accept_timeline, world.account_id, "000000FF")
+
+    async def act(scene: Scene) -> None:
+        first = await scene.lane.claim()
+        assert not first.calls
+        second = await scene.lane.claim()
+        assert len(second.calls) == 3
+
+    with caplog.at_level(logging.WARNING):
+        play(world, provider, act)
+    assert any("another history" in record.message for record in caplog.records)
+
+
+def test_a_claim_id_names_one_claim(world: World, provider: RecordingProvider) -> None:
+    """What is given back are the calls of the claim that was cut off, and no other's."""
+
+    async def act(scene: Scene) -> None:
+        claimed = await scene.lane.claim()
+        assert len(claimed.calls) == 3
+        world.add_contacts(world.add_campaign("other"), [number(9)])
+        scene.lose("claim")
+        with pytest.raises(sa.exc.OperationalError):
+            await scene.lane.claim()
+        await scene.lane.claim()
+        await asyncio.gather(*scene.lane.dial(claimed))
+
+    play(world, provider, act)
+    assert len(provider.requests) == 3
+    assert {CallId(one.call_id) for one in provider.requests} == {
+        row["call_id"] for row in world.attempts() if row["state"] == "accepted"
+    }
