@@ -38,6 +38,9 @@ PROVIDER = {
 }
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @contextmanager
 def replicated_stack(
     run_folder: RunFolder, processes: Processes, folder: Path, *, synchronous: bool

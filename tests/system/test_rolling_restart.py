@@ -37,6 +37,9 @@ PROVIDER = {
 EXIT_SECONDS = 12.0
 IDLE_SECONDS = 2.0
 
+# Six workers are started one after the other: on a busy machine that alone takes a minute.
+pytestmark = pytest.mark.timeout(300)
+
 
 def add_work(stack: Stack, contacts: int) -> None:
     stack.world.set_account(max_concurrent_calls=LINES, calls_per_second=CPS)
