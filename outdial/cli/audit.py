@@ -70,6 +70,11 @@ def _say(report: Report) -> None:
     say("")
     tests = f", {report.tests} of them tests" if report.tests else ""
     say(f"{report.calls} calls were made{tests}. Violations: {report.violations}.")
+    if report.restored:
+        say(
+            f"{report.restored} of them were written down after the database had lost them: what permitted these is not "
+            "known, so that only their record, their ids and exclusions are judged."
+        )
     _list([one for one in report.broken if one.is_violation], report.violations, "Violations")
     unjudged = [one for one in report.broken if not one.is_violation]
     _list(unjudged, report.unjudged if len(report.broken) >= MOST_KEPT else len(unjudged), "Cannot be judged")
@@ -98,6 +103,7 @@ def _document(report: Report) -> dict[str, Any]:
         "at": report.at,
         "calls": report.calls,
         "tests": report.tests,
+        "restored": report.restored,
         "violations": report.violations,
         "cannot_be_judged": report.unjudged,
         "checks": [

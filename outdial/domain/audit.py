@@ -177,7 +177,7 @@ class Attempt:
 class Call:
     """An attempt that is judged, with its permit, and with its contact as that stands now.
 
-    `contact_may_differ`: an import may have brought the contact another zone, number or times after the call.
+    `awaits_confirmation`: it is settled when a person says so, after a restore. `contact_may_differ`: an import may have brought the contact another zone, number or times after the call.
     `contact_number` None: there is no contact, or no campaign, any more. `permit` None and `zone` None: what is stored
     there cannot be read. `malformed`: instants of the contact that are not written as all are.
     """
@@ -198,6 +198,12 @@ class Call:
     zone: CallingZone | None
     contact_may_differ: bool
     malformed: Mapping[str, object]
+    awaits_confirmation: bool = False
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it was written down after it was made, as what the provider told of: its permit is lost."""
+        return "restored" in self.permit
 
     @property
     def permit(self) -> Mapping[str, Any]:
@@ -258,6 +264,9 @@ def judge_end(
     attempt = call.attempt
     if attempt.settled_at is not None and attempt.ended_at is not None:
         return []
+    if attempt.ended_at is not None and call.awaits_confirmation:
+        says = "awaits `outdial db recover --confirm`: what came of it may be lost with a restored database"
+        return [Finding(says=says, is_violation=False)]
     if attempt.ended_at is not None:
         until = call.settle_at or attempt.ended_at
         what = "ended, and should have been settled by"

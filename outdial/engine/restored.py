@@ -22,13 +22,12 @@ from outdial.domain.ids import AccountId, AttemptId, CallId, ContactId, Provider
 from outdial.domain.lost_calls import Candidate, whose
 from outdial.domain.settle import Outcome
 from outdial.storage import accounts, adopted, contacts
-from outdial.storage.adopted import LostCall
+from outdial.storage.adopted import RESTORED, LostCall
 from outdial.storage.attempts import ClaimedRow
 from outdial.storage.database import database_now
 
 log = logging.getLogger("outdial.restored")
 
-CLAIM: Final = "restored"
 # What a claim gives a call to leave.
 NOT_AFTER: Final = timedelta(seconds=15)
 # A number that was free a moment ago may be taken by now: then the call is written down beside the one that has it.
@@ -170,7 +169,7 @@ def _attempt(lost: Lost, owner: Candidate, given: _Given) -> LostCall:
         attempt_number=owner.attempts + 1,
         call_id=call_id_of(given.account_id, lost),
         provider_call_id=lost.provider_call_id,
-        claim_id=CLAIM if row is None else row.claim_id,
+        claim_id=RESTORED if row is None else row.claim_id,
         worker_id=given.workers[None if row is None else row.worker_id],
         state=AttemptState.ACCEPTED if row is None else AttemptState.DIALING,
         claimed_at=started_at if row is None else min(row.new.dial_at, at),

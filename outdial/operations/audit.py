@@ -149,6 +149,7 @@ class _Run:
         for call in made:
             self.report.calls += 1
             self.report.tests += call.is_test
+            self.report.restored += call.is_restored
             self._judge_call(call, around)
         judged = {call.attempt.id for call in made}
         for call in page:
@@ -168,7 +169,8 @@ class _Run:
             is_judged = self._is_asked(one.sent_at) and self.extent.campaign_id in {None, one.campaign_id}
             whose = f"the account {names.get(one.account_id, '?')}"
             slots = starts.setdefault(one.account_id, Starts(whose))
-            slots.add(one.id, one.dial_at, _most_a_second(one.limits), is_judged=is_judged)
+            if not one.is_restored:
+                slots.add(one.id, one.dial_at, _most_a_second(one.limits), is_judged=is_judged)
             if not one.is_call:
                 continue
             open_calls = lines.setdefault(one.account_id, OpenCalls(whose))
@@ -220,10 +222,13 @@ class _Run:
             # An entry may be of both.
             of_person = around.by_person.get(call.person_key, ())
             exclusions += [one for one in of_person if one not in exclusions]
+        self._note(Check.EXCLUSION, call, partial(judge_exclusions, call, exclusions, SETTLE))
+        if call.is_restored:
+            # What permitted it is lost, and its times are the provider's: it is counted, and stands beside the others.
+            return
         self._note(Check.WINDOW, call, partial(judge_window, call, definition, self._rule_of))
         self._note(Check.ZONE, call, partial(judge_zone, call, definition))
         self._note(Check.CAP, call, partial(judge_caps, call, to_number, self._rule_of))
-        self._note(Check.EXCLUSION, call, partial(judge_exclusions, call, exclusions, SETTLE))
         self._note(Check.NUMBER, call, partial(judge_number, call, to_number))
         self._note(Check.INTERVAL, call, partial(judge_interval, call, to_contact, policies))
         self._note(Check.ATTEMPTS, call, partial(judge_attempts, call, to_contact, policies))

@@ -49,7 +49,7 @@ class OfRule:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """`calls` were made, `tests` of them for tests. `broken` holds the first ones, at most `MOST_KEPT`; `of` counts all.
+    """`calls` were made, `tests` of them for tests, `restored` written down after a restore or a failover. `broken` holds the first ones, at most `MOST_KEPT`; `of` counts all.
 
     `rules`: by which rules, by name, calls could not be judged.
     """
@@ -57,6 +57,7 @@ class Report:
     at: datetime
     calls: int = 0
     tests: int = 0
+    restored: int = 0
     of: dict[Check, Tally] = field(default_factory=lambda: {check: Tally() for check in Check})
     broken: list[Broken] = field(default_factory=list)
     rules: dict[str, OfRule] = field(default_factory=dict)

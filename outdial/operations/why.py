@@ -378,6 +378,11 @@ def _sentence(
     if facts.found.state in FINAL_STATES:
         because = f" ({facts.found.final_reason})" if facts.found.final_reason else ""
         return f"{whom} is not called again: it is {facts.found.state}{because}."
+    if facts.found.awaits_confirmation:
+        return (
+            f"{whom} was called, and what came of it may be lost with the restored database: nobody calls the number "
+            "before `outdial db recover --confirm`."
+        )
     if facts.found.state is ContactState.IN_PROGRESS:
         return f"{whom} is being called, or its last call is not settled yet."
     if all(check.reason in PASSING for check in failed):

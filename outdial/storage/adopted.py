@@ -25,6 +25,8 @@ attempts = call_attempts
 
 # Every attempt has a worker; what it stands for here is none that lives.
 NO_WORKER: Final = "calls found again"
+# In the place of a claim's id: no claim is known that has made the call.
+RESTORED: Final = "restored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from outdial.domain.audit_history import Exclusion
 from outdial.domain.audit_record import read_limits
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId
 from outdial.domain.settle import Outcome
+from outdial.storage.adopted import RESTORED
 from outdial.storage.audit_rows import (
     CONTACT_INSTANTS,
     EXCLUSION,
@@ -67,7 +68,8 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them.
+    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them. `is_restored`: written
+    down after it was made, so that its slot is not known.
 
     `ended_at`: when its line was free again as a claim could know.
     """
@@ -80,6 +82,7 @@ class Sent:
     dial_at: datetime
     is_call: bool
     is_test: bool
+    is_restored: bool
     limits: Mapping[str, float | None] | None
 
 
@@ -143,6 +146,7 @@ def attempts_after(
             *instants(connection, attempts, MORE_INSTANTS),
             *instants(connection, contacts, CONTACT_INSTANTS),
             json_text(connection, attempts.c.permit).label("permit"),
+            attempts.c.awaits_confirmation,
             campaigns.c.name.label("campaign"),
             campaigns.c.workspace_id,
             contacts.c.is_test,
@@ -235,6 +239,7 @@ def sent_after(
             attempts.c.account_id,
             attempts.c.campaign_id,
             attempts.c.outcome,
+            attempts.c.claim_id,
             *instants(connection, attempts, ("sent_at", "ended_at", "settled_at", "dial_at")),
             limits_text(connection).label("limits"),
             contacts.c.is_test,
@@ -479,6 +484,7 @@ def _sent(row: Any, until: datetime) -> Sent | None:
         dial_at=found["dial_at"],
         is_call=row.outcome != Outcome.NOT_PLACED,
         is_test=bool(row.is_test),
+        is_restored=row.claim_id == RESTORED,
         limits=read_limits(row.limits),
     )
 

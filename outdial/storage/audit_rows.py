@@ -128,6 +128,7 @@ def call_of(row: sa.RowMapping, read_at: datetime) -> Call:
         contact_may_differ=row["contact_may_differ"],
         zone=_zone(row),
         malformed=malformed,
+        awaits_confirmation=bool(row["awaits_confirmation"]),
         **of_contact,
     )
 

@@ -15,7 +15,7 @@ from outdial.domain.ids import CallingZoneId, CampaignId, ContactId
 from outdial.domain.order import Bucket
 from outdial.storage.contacts import PENDING, is_busy, is_contact_excluded, is_excluded
 from outdial.storage.rows import Rows
-from outdial.storage.tables import campaigns, contacts
+from outdial.storage.tables import call_attempts, campaigns, contacts
 from outdial.storage.types import BigId, Instant
 
 
@@ -57,13 +57,17 @@ def take_due(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAt:
-    """A contact as it stands, and what a claim would know of it. Instants aware UTC."""
+    """A contact as it stands, and what a claim would know of it. Instants aware UTC.
+
+    `awaits_confirmation`: a call of it, or of its number, does, after a restore.
+    """
 
     contact: DueContact
     campaign: str
     state: ContactState
     final_reason: str | None
     next_attempt_at: datetime | None
+    awaits_confirmation: bool
 
 
 def look_at(
@@ -95,6 +99,13 @@ def look_at(
             contacts.c.state,
             contacts.c.final_reason,
             contacts.c.next_attempt_at,
+            sa.exists()
+            .where(
+                call_attempts.c.phone_number == contacts.c.phone_number,
+                call_attempts.c.settled_at.is_(None),
+                call_attempts.c.awaits_confirmation,
+            )
+            .label("awaits_confirmation"),
         )
         .select_from(contacts.join(campaigns))
         .where(is_meant, ~contacts.c.is_test)
@@ -107,6 +118,7 @@ def look_at(
             state=ContactState(row.state),
             final_reason=row.final_reason,
             next_attempt_at=row.next_attempt_at,
+            awaits_confirmation=row.awaits_confirmation,
         )
         for row in connection.execute(query)
     ]

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from outdial.domain.attempt import CallEvent, Ending, EventKind, Origin, Source
+from outdial.domain.audit import Check
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.errors import CannotList, InDoubt
@@ -19,11 +20,15 @@ from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
 from outdial.engine.adopt import Adopted, adopt_calls, adopt_unknown, confirm
 from outdial.engine.transactions import Transactions
-from outdial.operations import recovery
-from outdial.storage.tables import call_attempts
+from outdial.files.rule_file import load_rule_book
+from outdial.operations import recovery, why
+from outdial.operations.audit import Asked, audit
+from outdial.operations.audit_report import Report
+from outdial.storage.tables import call_attempts, exclusion_list_entries
 from outdial.telephony.caller import caller_for
 from outdial.telephony.protocol import CallPage, ListedCall
 from outdial.telephony.transport import AsyncTransport
+from tests.support.excluded import exclude_numbers
 from tests.support.world import RecordingProvider, World, number, refusing
 
 NOW = datetime.now(UTC)
@@ -248,6 +253,8 @@ def test_what_awaits_a_person_is_not_settled_and_not_called_before(world: World)
     assert row["ended_at"] is not None
     assert (row["settled_at"], row["settle_at"]) == (None, None)
     assert world.contact(contact)["state"] == ContactState.IN_PROGRESS
+    (said,) = world.database.run(why.why, number(1), why.Asked(book=load_rule_book(None)))
+    assert "db recover --confirm" in said.sentence
     waiting = world.database.run(recovery.awaiting)
     assert (waiting.attempts, waiting.still_open) == (1, 0)
     assert world.database.run(confirm, world.known, 10) == 1
@@ -288,3 +295,44 @@ def test_what_was_open_at_the_backup_awaits_a_person_too(world: World) -> None:
     assert row["sent_at"] is not None
     world.database.run(confirm, world.known, 10)
     assert world.contact(contact)["attempts_count"] == 1
+
+
+def audited(world: World) -> Report:
+    return audit(world.database.begin, Asked(book=load_rule_book(None)))
+
+
+def test_the_audit_counts_what_was_written_down_later_and_accuses_nobody_of_it(world: World) -> None:
+    campaign = world.add_campaign(retry=RETRY, calling_rule="auto")
+    world.add_contacts(campaign, map(number, range(4)))
+    provider = ListingProvider()
+    world.run_pass(provider, batch_size=1)
+    (made,) = world.attempts()
+    others = [n for n in range(4) if number(n) != made["phone_number"]]
+    # Too soon one after the other, and too many at once, by what the campaign and the account say.
+    calls = [listed(f"P{age}", number(others[0]), age=AGO - timedelta(minutes=age)) for age in range(5)]
+    soon = timedelta(minutes=1)
+    calls += [listed(f"Q{n}", number(n), kind=EventKind.ANSWERED, age=soon) for n in others[1:]]
+    world.set_account(max_concurrent_calls=1, calls_per_second=1)
+    provider.calls = calls
+    take_in(world, provider)
+    report = audited(world)
+    assert (report.calls, report.restored) == (8, 7)
+    assert not [one for one in report.broken if one.is_violation]
+
+
+def test_the_audit_says_what_awaits_a_person(world: World) -> None:
+    world.add_contacts(world.add_campaign(), [number(1)])
+    take_in(world, ListingProvider(listed("P1")), awaits_confirmation=True)
+    (one,) = [one for one in audited(world).broken if one.check is Check.END]
+    assert "db recover --confirm" in one.says
+    assert not one.is_violation
+
+
+def test_the_audit_knows_an_exclusion_that_a_lost_call_broke(world: World) -> None:
+    world.add_contacts(world.add_campaign(), [number(1)])
+    before = NOW - 3 * AGO
+    with world.database.begin() as connection:
+        exclude_numbers(connection, [number(1)], reason="asked", source="test", at=before)
+        connection.execute(sa.update(exclusion_list_entries).values(created_at=before))
+    take_in(world, ListingProvider(listed("P1")))
+    assert [one.check for one in audited(world).broken if one.is_violation] == [Check.EXCLUSION]

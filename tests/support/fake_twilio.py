@@ -17,10 +17,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 import httpx
@@ -126,6 +126,7 @@ class FakeTwilio:
     ) -> None:
         self.calls: dict[str, FakeCall] = {}
         self.posts: Counter[str] = Counter()
+        self.page_limit = 1000
         self._fate_of = fate_of
         self._faults = faults or Faults()
         self._interval = 1 / calls_per_second
@@ -249,11 +250,17 @@ class FakeTwilio:
         found = [
             call.document()
             for call in reversed(self.calls.values())
-            if wanted.get("To") in {None, call.to} and wanted.get("From") in {None, call.from_number}
+            if wanted.get("To") in {None, call.to}
+            and wanted.get("From") in {None, call.from_number}
+            and wanted.get("Status") in {None, call.status}
+            and _began_since(call, wanted.get("StartTime>"))
         ]
-        size = int(wanted.get("PageSize", "50"))
-        more = f"{request.url.path}?Page=1" if len(found) > size else None
-        return JSONResponse({"calls": found[:size], "next_page_uri": more, "page": 0, "page_size": size})
+        size = min(self.page_limit, int(wanted.get("PageSize", "50")))
+        page = int(wanted.get("Page", "0"))
+        query = {**wanted, "PageSize": str(size), "Page": str(page + 1)}
+        more = f"{request.url.path}?{urlencode(query)}" if len(found) > size * (page + 1) else None
+        shown = found[size * page : size * (page + 1)]
+        return JSONResponse({"calls": shown, "next_page_uri": more, "page": page, "page_size": size})
 
     async def _fetch(self, request: Request) -> Response:
         call = self.calls.get(request.path_params["sid"])
@@ -395,6 +402,13 @@ class CutAnswer(Response):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
         await send({"type": "http.response.start", "status": 201, "headers": headers})
         await send({"type": "http.response.body", "body": b"{"})
+
+
+def _began_since(call: FakeCall, day: str | None) -> bool:
+    """A call that has not begun has no time to compare: the filter hides it."""
+    if day is None:
+        return True
+    return call.started_at is not None and call.started_at.date() >= date.fromisoformat(day)
 
 
 def _what_is_wrong(form: MultiDict) -> int | None:
