@@ -26,6 +26,8 @@ from outdial.domain.patience import Patience
 MARGIN: Final = timedelta(seconds=30)
 # How long a provider that took on to end a call may go on to list it as open.
 HUNG_UP_MARGIN: Final = timedelta(seconds=60)
+WITHDRAWN: Final = "withdrawn before it rang"
+QUEUED_TOO_LONG: Final = "still queued when its time was over"
 # States in which nobody's phone has rung yet, as far as the provider has told.
 NOT_RINGING: Final = frozenset({AttemptState.IN_DOUBT, AttemptState.ACCEPTED})
 
@@ -157,8 +159,17 @@ def why_hang_up(silence: Silence, asked: Asked, at: datetime) -> str | None:
     if silence.hung_up_at is not None and at <= silence.hung_up_at + HUNG_UP_MARGIN / 4:
         return None
     if silence.timing.wants_end and progress.state in NOT_RINGING:
-        return "withdrawn before it rang"
+        return WITHDRAWN
     is_shown = asked.was_answered and bool(asked.events)
+    # A provider that queues may let it ring when nobody may be called any more.
+    its_time = silence.timing.not_after + timedelta(seconds=asked.capabilities.listing_lag_seconds)
+    if (
+        is_shown
+        and asked.capabilities.queue_limit_seconds
+        and progress.state in NOT_RINGING
+        and at > its_time
+    ):
+        return QUEUED_TOO_LONG
     if is_shown and at > silence.sent_at + longest_possible(asked.capabilities, silence.options):
         return "past its longest possible duration"
     return None

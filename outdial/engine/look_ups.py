@@ -17,7 +17,15 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.attempt import Progress
 from outdial.domain.campaign import CampaignDefinition
-from outdial.domain.doubt import Asked, Capabilities, conclude, exact, why_hang_up
+from outdial.domain.doubt import (
+    QUEUED_TOO_LONG,
+    WITHDRAWN,
+    Asked,
+    Capabilities,
+    conclude,
+    exact,
+    why_hang_up,
+)
 from outdial.domain.errors import RateLimited, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, ProviderCallId
 from outdial.domain.look_ups import (
@@ -168,9 +176,9 @@ async def _hang_up(
         return
     wanted = await transactions.run(_to_hang_up, candidates, known)
     ended: dict[AttemptId, str] = {}
-    for one, (theirs, reason) in wanted.items():
+    for one, (theirs, reason, is_queued) in wanted.items():
         try:
-            await callers[one.account_id].hang_up(theirs)
+            await callers[one.account_id].hang_up(theirs, is_queued=is_queued)
         except TelephonyProviderError as error:
             log.warning("a call could not be hung up: %s", error, extra={"call_id": one.call_id})
         else:
@@ -206,18 +214,18 @@ def _take_silent(connection: sa.Connection, account_id: AccountId, limit: int) -
 
 def _to_hang_up(
     connection: sa.Connection, answers: Mapping[OpenCall, Asked], known: Definitions
-) -> dict[OpenCall, tuple[ProviderCallId, str]]:
-    """The provider's id of each call to hang up, and why."""
+) -> dict[OpenCall, tuple[ProviderCallId, str, bool]]:
+    """The provider's id of each call to hang up, why, and whether only if it was not answered meanwhile."""
     at = database_now(connection)
     stored = {one.id: one for one in attempts.lock(connection, [call.id for call in answers])}
     definitions = known.current(connection, {one.campaign_id for one in stored.values()})
-    found: dict[OpenCall, tuple[ProviderCallId, str]] = {}
+    found: dict[OpenCall, tuple[ProviderCallId, str, bool]] = {}
     for call, asked in answers.items():
         attempt = stored[call.id]
         theirs = attempt.progress.provider_call_id
         why = why_hang_up(silence_of(attempt, definitions[attempt.campaign_id].call), asked, at)
         if why is not None and theirs is not None:
-            found[call] = (theirs, attempt.hang_up_because or why)
+            found[call] = (theirs, attempt.hang_up_because or why, why in {WITHDRAWN, QUEUED_TOO_LONG})
     return found
 
 

@@ -55,7 +55,9 @@ class Caller(Protocol):
     @property
     def can_hang_up(self) -> bool: ...
 
-    async def hang_up(self, provider_call_id: ProviderCallId) -> None: ...
+    async def hang_up(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> None:
+        """`is_queued`: only if it was not answered meanwhile, where the provider makes that difference."""
+        ...
 
     @property
     def can_list(self) -> bool: ...
@@ -91,8 +93,8 @@ class _HttpCaller:
             query, await self._transport.send(self._adapter.look_up_request(query))
         )
 
-    async def hang_up(self, provider_call_id: ProviderCallId) -> None:
-        request = self._adapter.hang_up_request(provider_call_id)
+    async def hang_up(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> None:
+        request = self._adapter.hang_up_request(provider_call_id, is_queued=is_queued)
         self._adapter.read_hang_up(await self._transport.send(request))
 
     async def list_calls(self, since: datetime, page: str | None) -> CallPage:
@@ -132,7 +134,7 @@ class _ThreadCaller:
             self._threads, self._provider.look_up_call, query
         )
 
-    async def hang_up(self, provider_call_id: ProviderCallId) -> None:
+    async def hang_up(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> None:  # noqa: ARG002
         if not isinstance(self._provider, HangsUpCalls):
             raise CallRejected("this provider object cannot hang up: it has no hang_up_call")
         await asyncio.get_running_loop().run_in_executor(

@@ -167,7 +167,9 @@ class HttpAdapter(Protocol):
         """As `LooksUpCalls.look_up_call`. Raises a `TelephonyProviderError` when the answer is none to the question."""
         ...
 
-    def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest: ...
+    def hang_up_request(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> HttpRequest:
+        """Ends the call. `is_queued`: only if it was not answered meanwhile, where the provider makes that difference."""
+        ...
 
     def read_hang_up(self, response: HttpResponse) -> None:
         """Raises a `TelephonyProviderError` unless the call has ended, or will at once."""

@@ -253,3 +253,22 @@ def test_calls_refused_by_an_open_breaker_are_still_asked_about(world: World, pr
     calls = left(world, provider, 2)
     world.set_account(breaker=Breaker.OPEN, suspended_at=world.database.clock.now())
     assert calls.look_after(60) == 2
+
+
+def test_what_a_provider_still_queues_when_its_time_is_over_is_taken_back(
+    world: World, provider: Provider
+) -> None:
+    """Else it would ring at a time that nobody has permitted."""
+    provider.capabilities = Capabilities(queue_limit_seconds=600)
+    provider.says = EventKind.INITIATED
+    calls = left(world, provider)
+    calls.look_after(25)
+    (attempt,) = world.attempts()
+    assert provider.hung_up == [attempt["provider_call_id"]]
+    assert attempt["hang_up_because"] == "still queued when its time was over"
+
+
+def test_a_provider_that_does_not_queue_is_not_hurried(world: World, provider: Provider) -> None:
+    provider.says = EventKind.INITIATED
+    left(world, provider).look_after(25)
+    assert not provider.hung_up

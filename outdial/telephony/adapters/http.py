@@ -285,7 +285,7 @@ class GenericHttpAdapter:
             raise InDoubt("the look-up lists other calls than the one that was asked for")
         return [_looked_up(query.call_id, call) for call in ours]
 
-    def hang_up_request(self, provider_call_id: ProviderCallId) -> HttpRequest:
+    def hang_up_request(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> HttpRequest:  # noqa: ARG002
         url = f"{self.base_url.rstrip('/')}/calls/{quote(provider_call_id, safe='')}/hangup"
         return HttpRequest(method="POST", url=url, headers=self._headers())
 
