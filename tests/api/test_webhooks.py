@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from outdial.api.app import create_app
 from outdial.clock import SystemClock
 from outdial.domain.account import Account
 from outdial.domain.settle import Outcome
-from outdial.storage.tables import call_events
+from outdial.storage.tables import call_events, provider_configurations
 from outdial.telephony.adapters.http import GenericHttpAdapter
 from tests.support.served import served
 from tests.support.stack import WEBHOOK_SECRET
@@ -148,3 +149,46 @@ def test_many_events_at_once_are_all_applied(world: World, endpoint: Endpoint) -
         thread.join()
     assert statuses == [200] * 60
     assert {attempt["outcome"] for attempt in world.attempts()} == {Outcome.COMPLETED}
+
+
+def set_read_only(world: World, *, on: bool) -> None:
+    """As a server is that steps down, or whose disk is full."""
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("SET default_transaction_read_only = off"))
+        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
+        value = "on" if on else "off"
+        connection.execute(sa.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}'))
+    # Sessions that are open already go on as they were.
+    world.engine.dispose()
+
+
+def test_what_cannot_be_stored_is_503_until_it_can_and_that_is_said_once(
+    world: World, endpoint: Endpoint, call_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if world.database.dialect == "sqlite":
+        pytest.skip("SQLite has no server that steps down")
+    body = webhook("call.busy", call_id)
+    with caplog.at_level(logging.WARNING, logger="outdial.webhooks"):
+        set_read_only(world, on=True)
+        refused = [endpoint.send(body) for _ in range(10)]
+        set_read_only(world, on=False)
+        stored = endpoint.send(body)
+    assert {response.status_code for response in refused} == {503}
+    assert refused[0].headers["retry-after"]
+    assert stored.status_code == 200
+    assert world.attempts()[0]["ending"] == "busy"
+    said = [record.message for record in caplog.records]
+    assert [one.split(" (")[0].split(",")[0] for one in said] == [
+        "the database does not answer",
+        "the database answers again",
+    ]
+
+
+def test_a_webhook_ends_the_alarm_that_none_arrive(world: World, endpoint: Endpoint, call_id: str) -> None:
+    world.set_account(webhooks_missing_at=datetime.now(UTC), ended_by_look_up=12)
+    assert endpoint.send(webhook("call.ringing", call_id)).status_code == 200
+    with world.database.begin() as connection:
+        query = sa.select(
+            provider_configurations.c.webhooks_missing_at, provider_configurations.c.ended_by_look_up
+        )
+        assert tuple(connection.execute(query).one()) == (None, 0)

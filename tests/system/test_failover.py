@@ -91,7 +91,6 @@ def test_failover_to_a_synchronous_standby_loses_and_doubles_no_call(
         assert stack.ledger().max_concurrent() <= LINES
 
 
-@pytest.mark.xfail(reason="calls that the new primary never heard of are not adopted yet", strict=True)
 def test_failover_to_a_standby_that_lags_ends_with_an_exact_account(
     run_folder: RunFolder, process: Processes, tmp_path: Path
 ) -> None:
