@@ -44,6 +44,7 @@ from outdial.domain.whole_checks import (
 )
 from outdial.engine.definitions import Definitions
 from outdial.engine.look_around import BUCKETS_BEYOND, look_around
+from outdial.engine.slots import Moment
 from outdial.storage import (
     accounts,
     attempts,
@@ -234,34 +235,6 @@ def next_due(
         refusal = _account_refusal(account, around, at, free, not_here)
         instants.append(at if refusal is None else refusal.until)
     return min((instant for instant in instants if instant is not None), default=None)
-
-
-def reserve_again(
-    connection: sa.Connection, account_id: AccountId, ids: Sequence[AttemptId], clock: Clock
-) -> tuple[Moment, Sequence[datetime]]:
-    """Slots for attempts that missed theirs, under the account's lock; there may be fewer than asked for."""
-    account = accounts.lock(connection, account_id)
-    read_at = clock.monotonic()
-    moment = Moment(at=database_now(connection), read_at=read_at)
-    if account is None:
-        return moment, ()
-    slots = reserve(account.rate, account.throttle, account.rate_cursor_at, moment.at, len(ids))
-    cursor = slots.cursor_after(len(slots.instants))
-    if cursor is not None and slots.interval:
-        accounts.move_cursor(connection, account_id, cursor)
-    attempts.move_slots(connection, list(zip(ids, slots.instants, strict=False)))
-    return moment, slots.instants
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """One instant on two clocks: the database's, and our monotonic one."""
-
-    at: datetime
-    read_at: float
-
-    def monotonic(self, instant: datetime) -> float:
-        return self.read_at + (instant - self.at).total_seconds()
 
 
 @dataclass(slots=True, kw_only=True)

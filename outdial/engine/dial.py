@@ -22,7 +22,7 @@ from outdial.domain.look_ups import Pace
 from outdial.domain.script import render, words_of
 from outdial.domain.veto import CallToMake
 from outdial.engine.before_call import LIMIT_SECONDS, Gate, HostAnswer
-from outdial.engine.claim import ClaimedCall, reserve_again
+from outdial.engine.claim import ClaimedCall
 from outdial.engine.definitions import Definitions
 from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
@@ -30,6 +30,7 @@ from outdial.engine.lease import Lease
 from outdial.engine.look_ups import pace_of
 from outdial.engine.outage import Outage
 from outdial.engine.record import Answer, Dialed, Released, record
+from outdial.engine.slots import reserve_again
 from outdial.engine.transactions import Transactions
 from outdial.storage import attempts
 from outdial.storage.database import may_pass

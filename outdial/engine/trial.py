@@ -30,13 +30,14 @@ from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_pe
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.whole_checks import account_refusal, free_lines, stop_refusal, usable_numbers
 from outdial.domain.zones import CallingZone, calling_zone_of
-from outdial.engine.claim import NOT_AFTER, ClaimedCall, Moment
+from outdial.engine.claim import NOT_AFTER, ClaimedCall
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
 from outdial.engine.lease import Lease
 from outdial.engine.look_ups import ask
 from outdial.engine.outage import Outage
+from outdial.engine.slots import Moment
 from outdial.engine.transactions import Transactions
 from outdial.files.rule_books import KeptRuleBook, RuleBooks
 from outdial.storage import (

@@ -1,4 +1,4 @@
-"""Columns and checks that several tables have."""
+"""What all tables are part of, and the columns and checks that several have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from outdial.storage.types import BigId, Instant
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
 
 
 def one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
