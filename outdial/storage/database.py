@@ -72,6 +72,8 @@ def create_engine(url: str | sa.URL, schema: str | None = None) -> sa.Engine:
         execution_options={} if schema is None else {SCHEMA_OPTION: schema},
         pool_size=10,
         max_overflow=10,
+        # Nobody waits for a connection for longer than for an answer.
+        pool_timeout=10,
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
