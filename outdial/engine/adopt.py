@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
+from outdial.clock import Clock
 from outdial.domain.attempt import Ending, Progress, advance
-from outdial.domain.errors import CannotList, TelephonyProviderError
+from outdial.domain.errors import CannotList, InDoubt, RateLimited, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId
 from outdial.domain.look_ups import Pace
 from outdial.engine.definitions import Definitions
@@ -26,7 +27,7 @@ from outdial.storage import adopted, attempts
 from outdial.storage.adopted import Unanswered
 from outdial.storage.attempts import StoredAttempt
 from outdial.telephony.caller import Caller
-from outdial.telephony.protocol import ListedCall
+from outdial.telephony.protocol import CallPage, ListedCall
 
 T = TypeVar("T")
 
@@ -34,6 +35,9 @@ log = logging.getLogger("outdial.adopt")
 
 # Calls in one transaction, which holds the locks of their contacts.
 AT_ONCE: Final = 50
+TRIES: Final = 4
+PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 30.0
 # A list that goes on and on without anything new goes round in circles.
 PAGES_WITHOUT_NEWS: Final = 50
 # Where a provider keeps no id of ours: by how much the slot that a call was given and the time that the provider says
@@ -115,7 +119,7 @@ async def adopt_calls(
     )
     result = Adopted()
     try:
-        listed = await _list(caller, since, told)
+        listed = await _list(caller, since, told, transactions.database.clock)
     except (TelephonyProviderError, CannotList) as error:
         result.why_not = str(error)
         result.can_list = not isinstance(error, CannotList)
@@ -150,13 +154,13 @@ def confirm(connection: sa.Connection, known: Definitions, limit: int) -> int:
     return len(chosen)
 
 
-async def _list(caller: Caller, since: datetime, told: Told) -> list[ListedCall]:
+async def _list(caller: Caller, since: datetime, told: Told, clock: Clock) -> list[ListedCall]:
     """All pages, each call once, in the order in which they were made."""
     calls: dict[str, ListedCall] = {}
     page: str | None = None
     without_news = 0
     while True:
-        answer = await caller.list_calls(since, page)
+        answer = await _page(caller, since, page, clock)
         before = len(calls)
         for one in answer.calls:
             started_at = one.origin.started_at
@@ -167,6 +171,21 @@ async def _list(caller: Caller, since: datetime, told: Told) -> list[ListedCall]
         if answer.next_page is None or without_news > PAGES_WITHOUT_NEWS:
             return sorted(calls.values(), key=lambda one: one.origin.started_at or LONG_AGO)
         page = answer.next_page
+
+
+async def _page(caller: Caller, since: datetime, page: str | None, clock: Clock) -> CallPage:
+    """A long list is not given up for one page: what may pass is tried again."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return await caller.list_calls(since, page)
+        except (RateLimited, InDoubt) as error:
+            if not tries_left:
+                raise
+            asked_for = error.retry_after if isinstance(error, RateLimited) else None
+            await clock.sleep_async(
+                min(LONGEST_PAUSE_SECONDS, asked_for or PAUSE_SECONDS * (TRIES - tries_left))
+            )
+    raise AssertionError("the last try returns or raises")
 
 
 def _move_on(connection: sa.Connection, calls: Sequence[ListedCall], found: _Found) -> list[ListedCall]:

@@ -25,7 +25,7 @@ from outdial.domain.holiday_calendar import PACKAGE_VERSION
 from outdial.domain.rules import AUTO, NO_RULE, RuleBook, UnknownRule
 from outdial.domain.zones import zone_data_version
 from outdial.operations.accepted_rules import pending
-from outdial.storage import accounts, campaign_contacts, campaigns, deployment, migrate, workers
+from outdial.storage import accounts, adopted, campaign_contacts, campaigns, deployment, migrate, workers
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
 
@@ -137,6 +137,7 @@ def check_installation(
     if book is not None:
         yield _new_rules(connection, book)
     yield _workers(connection)
+    yield from _awaiting(connection)
     yield from _campaigns(connection, book)
 
 
@@ -193,6 +194,18 @@ def _workers(connection: sa.Connection) -> Check:
         )
     last = (at - max(beat_at for _, beat_at in alive)).total_seconds()
     return passed("workers", f"{len(alive)} at work, the last heard of {max(0.0, last):.0f} s ago")
+
+
+def _awaiting(connection: sa.Connection) -> Iterator[Check]:
+    """Only after a restore is there anything to say."""
+    waiting, still_open = adopted.awaiting(connection)
+    if waiting:
+        yield Check(
+            name="restore",
+            verdict=Verdict.WARN,
+            says=f"{waiting} calls, {still_open} of them open still, wait until a person confirms what is known of them",
+            cure="`outdial db recover --confirm` settles them; nobody calls their numbers before.",
+        )
 
 
 def _new_rules(connection: sa.Connection, book: RuleBook) -> Check:

@@ -192,3 +192,20 @@ def test_a_webhook_ends_the_alarm_that_none_arrive(world: World, endpoint: Endpo
             provider_configurations.c.webhooks_missing_at, provider_configurations.c.ended_by_look_up
         )
         assert tuple(connection.execute(query).one()) == (None, 0)
+
+
+def test_an_event_of_a_call_that_the_database_has_lost_brings_it_back(
+    world: World, endpoint: Endpoint
+) -> None:
+    (contact,) = world.add_contacts(world.add_campaign(), [number(1)])
+    metadata = {"contact_id": str(contact), "call_id": "lost"}
+    refused = {"duration_seconds": 9, "result": "refused", "opt_out": True}
+    lost = webhook("call.completed", "lost", **refused, metadata=metadata, to=number(1))
+    assert endpoint.send(lost).status_code == 200
+    (row,) = world.attempts()
+    assert (row["call_id"], row["outcome"]) == ("lost", Outcome.REFUSED)
+    assert world.contact(contact)["state"] == "refused"
+    # Who opted out in a call that we had forgotten is called by nobody.
+    (other,) = world.add_contacts(world.add_campaign("other"), [number(1)])
+    world.run_pass(RecordingProvider())
+    assert world.contact(other)["state"] == "excluded"

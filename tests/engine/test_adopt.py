@@ -15,13 +15,14 @@ from outdial.domain.attempt import CallEvent, Ending, EventKind, Origin, Source
 from outdial.domain.audit import Check
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
-from outdial.domain.errors import CannotList, InDoubt
+from outdial.domain.errors import CannotList, InDoubt, RateLimited
+from outdial.domain.fences import Fence
 from outdial.domain.ids import CallId, ContactId, ProviderCallId
 from outdial.domain.retries import RetryPolicy
 from outdial.engine.adopt import Adopted, adopt_calls, adopt_unknown, confirm
 from outdial.engine.transactions import Transactions
 from outdial.files.rule_file import load_rule_book
-from outdial.operations import recovery, why
+from outdial.operations import doctor, recovery, why
 from outdial.operations.audit import Asked, audit
 from outdial.operations.audit_report import Report
 from outdial.storage.tables import call_attempts, exclusion_list_entries
@@ -75,10 +76,14 @@ class ListingProvider(RecordingProvider):
         super().__init__()
         self.calls: Sequence[ListedCall] = calls
         self.error: Exception | None = None
+        self.fails_often = 0
 
     def list_calls(self, since: datetime, page: str | None) -> CallPage:
         if self.error is not None:
             raise self.error
+        if self.fails_often and page is not None:
+            self.fails_often -= 1
+            raise RateLimited("too fast")
         begin = int(page or 0)
         left = begin + 2 < len(self.calls)
         return CallPage(calls=self.calls[begin : begin + 2], next_page=str(begin + 2) if left else None)
@@ -233,6 +238,13 @@ def test_a_provider_that_gives_no_list_says_why(world: World, error: Exception, 
     assert not without.can_list
 
 
+def test_a_page_that_fails_for_a_moment_is_asked_for_again(world: World) -> None:
+    world.add_contacts(world.add_campaign(), map(number, range(3)))
+    provider = ListingProvider(*(listed(f"P{n}", number(n)) for n in range(3)))
+    provider.fails_often = 2
+    assert counts(take_in(world, provider)) == (3, 0, 3, 0)
+
+
 def test_after_a_failover_every_account_is_asked(world: World) -> None:
     world.add_contacts(world.add_campaign(), [number(1)])
     callers = {world.account_id: caller_for(ListingProvider(listed("P1")), AsyncTransport(), None)}
@@ -255,6 +267,9 @@ def test_what_awaits_a_person_is_not_settled_and_not_called_before(world: World)
     assert world.contact(contact)["state"] == ContactState.IN_PROGRESS
     (said,) = world.database.run(why.why, number(1), why.Asked(book=load_rule_book(None)))
     assert "db recover --confirm" in said.sentence
+    found = world.database.run(lambda c: list(doctor.check_installation(c, Fence(), lambda _: None, None)))
+    (check,) = [one for one in found if one.name == "restore"]
+    assert (check.verdict, check.says[:7]) == ("warn", "1 calls")
     waiting = world.database.run(recovery.awaiting)
     assert (waiting.attempts, waiting.still_open) == (1, 0)
     assert world.database.run(confirm, world.known, 10) == 1

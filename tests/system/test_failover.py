@@ -107,6 +107,7 @@ def test_failover_to_a_standby_that_lags_ends_with_an_exact_account(
         assert what_was_lost(stack) == []
         assert stack.unsettled() == 0
         assert_accounts_agree(stack)
+        assert_audits_clean(stack)
         assert stack.ledger().max_concurrent() <= LINES
 
 

@@ -431,3 +431,11 @@ def test_an_event_says_whose_call_it_is_if_it_is_told() -> None:
         campaign_id="1",
         started_at=datetime(2026, 11, 23, 9, 1, tzinfo=UTC),
     )
+
+
+def test_what_older_gateways_have_under_these_names_is_no_reason_to_refuse_an_event() -> None:
+    body = webhook("call.ringing", metadata="none", to={"number": "1"})
+    body["from"] = 39
+    (event,) = ADAPTER.read_webhook(signed(body))
+    assert event.origin is not None
+    assert (event.origin.to, event.origin.from_number, event.origin.contact_id) == (None, None, None)

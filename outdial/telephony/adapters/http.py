@@ -152,14 +152,24 @@ class _Facts(BaseModel):
     artifacts: list[dict[str, Any]] | None = None
 
 
-class _Origin(BaseModel):
-    """Whose call it is; older gateways do not tell."""
+def _number_or_none(value: Any) -> Any:
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NUMBER else None
 
-    to: str | None = Field(default=None, max_length=50)
-    from_number: str | None = Field(
-        default=None, validation_alias=AliasChoices("from", "from_number"), max_length=50
-    )
-    metadata: dict[str, Any] | None = None
+
+def _object_or_none(value: Any) -> Any:
+    return value if isinstance(value, dict) else None
+
+
+LONGEST_NUMBER: Final = 50
+OptionalNumber = Annotated[str | None, BeforeValidator(_number_or_none)]
+
+
+class _Origin(BaseModel):
+    """Whose call it is. What older gateways have under these names is no reason to refuse an event."""
+
+    to: OptionalNumber = None
+    from_number: OptionalNumber = Field(default=None, validation_alias="from")
+    metadata: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
 
     def at(self, started_at: datetime) -> Origin:
         return Origin.of_metadata(
