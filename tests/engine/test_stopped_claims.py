@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -16,7 +17,7 @@ def test_a_claim_that_was_stopped_frees_the_account_and_leaves_nothing(world: Wo
     if world.database.dialect == "sqlite":
         pytest.skip("SQLite has one writer, and no sessions that time out")
     world.add_contacts(world.add_campaign(), [number(1)])
-    with pytest.raises(sa.exc.DBAPIError), world.database.begin() as stopped:
+    with contextlib.suppress(sa.exc.SQLAlchemyError), world.database.begin() as stopped:
         assert accounts.lock(stopped, world.account_id) is not None
         begun_at = time.monotonic()
         result = world.run_pass(RecordingProvider())
@@ -24,7 +25,8 @@ def test_a_claim_that_was_stopped_frees_the_account_and_leaves_nothing(world: Wo
         assert time.monotonic() - begun_at < IDLE_IN_TRANSACTION_SECONDS + 4
         # Resumed, it finds that its transaction is gone.
         late = sa.text("UPDATE provider_configurations SET max_concurrent_calls = 0")
-        stopped.execute(late)
+        with pytest.raises(sa.exc.DBAPIError):
+            stopped.execute(late)
     found = world.database.run(accounts.by_id, world.account_id)
     assert found is not None
     assert found.max_concurrent_calls == world.max_concurrent_calls
