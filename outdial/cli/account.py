@@ -190,6 +190,15 @@ def check(name: Annotated[str, typer.Argument(help="The account's name.", metava
             f"The account is suspended since the provider said: {account.suspended_reason}. "
             f"`outdial account set {name}` lifts that."
         )
+    if account.breaker is not None:
+        notes.append(
+            f"Its breaker is {account.breaker.replace('_', ' ')}: {account.breaker_reason}. It is tried again by itself; "
+            f"`outdial account set {name}` closes it at once."
+        )
+    if account.webhooks_missing_at is not None:
+        notes.append(
+            "Its webhooks do not arrive: is `outdial serve` reached by the provider at OUTDIAL_PUBLIC_URL?"
+        )
     for note in notes:
         warn(f"note: {note}")
     if not found.is_well:

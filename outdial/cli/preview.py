@@ -39,7 +39,9 @@ BLOCK_WORDS: Final[Mapping[Block, str]] = {
     Block.INVALID: "with a number that cannot be reached",
 }
 # Told by `hindrances` too, with what to do about it.
-TOLD_WITH_THEIR_CURE: Final = frozenset({Reason.ACCOUNT_SUSPENDED, Reason.NO_CALLER_NUMBER})
+TOLD_WITH_THEIR_CURE: Final = frozenset(
+    {Reason.ACCOUNT_SUSPENDED, Reason.BREAKER_OPEN, Reason.NO_CALLER_NUMBER}
+)
 MOST_INSTANTS: Final = 3
 
 

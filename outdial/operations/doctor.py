@@ -171,6 +171,21 @@ def _accounts(connection: sa.Connection, what_is_missing: Callable[[Account], st
                 says=f"suspended: {account.suspended_reason}",
                 cure=f"`outdial account check {account.name}` says what the provider wants; it is asked again by itself.",
             )
+        elif account.breaker is not None:
+            yield Check(
+                name=name,
+                verdict=Verdict.FAIL,
+                says=f"its breaker is {account.breaker.replace('_', ' ')}: {account.breaker_reason}",
+                cure=f"`outdial account check {account.name}` says whether the provider answers; it is tried again by itself.",
+            )
+        elif account.webhooks_missing_at is not None:
+            yield Check(
+                name=name,
+                verdict=Verdict.FAIL,
+                says="its webhooks do not arrive: only look-ups tell how calls end",
+                cure="Is `outdial serve` running, and reached by the provider at OUTDIAL_PUBLIC_URL? Its log says whether "
+                "webhooks are refused for their signature.",
+            )
         elif account.stopped_at is not None:
             yield Check(
                 name=name,

@@ -28,6 +28,11 @@ def _hindrances(connection: sa.Connection, name: str) -> Iterator[str]:
             f"The account {account.name!r} is suspended: {account.suspended_reason}. It is tried again by itself; "
             f"`outdial account set {own}` ends that at once."
         )
+    if account.breaker is not None:
+        yield (
+            f"The breaker of the account {account.name!r} is {account.breaker.replace('_', ' ')}: {account.breaker_reason}. "
+            f"It is tried again by itself; `outdial account set {own}` ends that at once."
+        )
     countries = campaign_contacts.open_countries(connection, campaign.id)
     for country in sorted(account.blocked_countries.keys() & countries):
         yield (
