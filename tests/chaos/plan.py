@@ -134,6 +134,17 @@ def _stop_account(maker: _Maker, at: float) -> None:
     maker.both("account", at, maker.chance.uniform(2.5, 5), (Kind.STOP_ACCOUNT, Kind.RESUME_ACCOUNT))
 
 
+def _stop_behind_their_backs(maker: _Maker, at: float) -> None:
+    """All workers stand still, with calls about to leave, while somebody stops the account."""
+    if not maker.take("account", at + 0.4, 4.0):
+        return
+    for place in range(maker.workers):
+        thing = f"worker {place}"
+        maker.both(thing, at, 2.2, (Kind.FREEZE_WORKER, Kind.THAW_WORKER), place)
+    maker.add(at + 0.4, Kind.STOP_ACCOUNT)
+    maker.add(at + 4.4, Kind.RESUME_ACCOUNT)
+
+
 def _exclude(maker: _Maker, at: float) -> None:
     # Of somebody who has probably not been called to the end yet.
     done = 0.6 * at / maker.seconds
@@ -148,6 +159,7 @@ BLOWS: Final[dict[Callable[[_Maker, float], None], float]] = {
     _replace_service: 0.7,
     _crash_database: 1.2,
     _pause: 1.5,
-    _stop_account: 0.8,
+    _stop_account: 0.6,
+    _stop_behind_their_backs: 1.2,
     _exclude: 2.5,
 }
