@@ -49,7 +49,7 @@ def audit(
             queue_limits=queue_limits(context.database),
         )
         with _bar() as progress:
-            report = judge(context.database.begin, asked, progress)
+            report = judge(context.database.begin_reading, asked, progress)
     if as_json:
         print_json(_document(report))
     else:

@@ -43,7 +43,7 @@ def export(
 
     chosen = ResultsFormat(results_format or _format_of(output))
     with open_context() as context:
-        lines = export_results(context.database.begin, name, chosen)
+        lines = export_results(context.database.begin_reading, name, chosen)
         if output is None:
             for line in lines:
                 sys.stdout.write(line)

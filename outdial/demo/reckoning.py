@@ -66,7 +66,7 @@ def read_books(database: Database, rows: Mapping[str, Counts]) -> list[CampaignB
                 state=ContactState(result.contact["state"]),
                 call_ids=[one["call_id"] for one in result.attempts if one["started_at"] is not None],
             )
-            for result in read_results(database.begin, campaign.id, ())
+            for result in read_results(database.begin_reading, campaign.id, ())
         ]
         name = campaign.definition.name
         books.append(CampaignBook(name=name, rows=rows[name], contacts=contacts))

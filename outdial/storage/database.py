@@ -46,6 +46,16 @@ _SCHEMA_NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 # On connections of our own, what the host's have for `schema_translate_map`; others do not have it.
 _HOSTS_TRANSLATION: Final = "outdial_hosts_translation"
 
+# What a report may take: it holds no lock that anybody waits for.
+READING_TIMEOUT_SECONDS: Final = 120
+_READING: Final = "outdial_reading"
+
+BEGIN_READING: Final = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY;"
+    f"SET LOCAL idle_in_transaction_session_timeout = '{READING_TIMEOUT_SECONDS}s';"
+    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';"
+    f"SET LOCAL statement_timeout = '{READING_TIMEOUT_SECONDS}s'"
+)
 BEGIN_POSTGRES: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
     f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s';"
@@ -175,6 +185,14 @@ class Database:
             event.listen(self.engine, "begin", _begin_postgres)
 
     @contextmanager
+    def begin_reading(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads, and so holds nobody up: it may take its time between two statements."""
+        with self.engine.connect() as connection:
+            connection.execution_options(**{_READING: True})
+            with connection.begin():
+                yield connection
+
+    @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
         with self._turn, self.engine.connect() as connection:
@@ -269,7 +287,8 @@ def _was_asked_to_wake(connection: sa.Connection) -> bool:
 
 
 def _begin_postgres(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(BEGIN_POSTGRES)
+    is_reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql(BEGIN_READING if is_reading else BEGIN_POSTGRES)
 
 
 def _prepare_sqlite(connection: sa.Connection) -> None:
@@ -285,7 +304,8 @@ def _prepare_sqlite(connection: sa.Connection) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    is_reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
 
 def may_pass(error: BaseException) -> bool:

@@ -313,7 +313,7 @@ def test_what_was_open_at_the_backup_awaits_a_person_too(world: World) -> None:
 
 
 def audited(world: World) -> Report:
-    return audit(world.database.begin, Asked(book=load_rule_book(None)))
+    return audit(world.database.begin_reading, Asked(book=load_rule_book(None)))
 
 
 def test_the_audit_counts_what_was_written_down_later_and_accuses_nobody_of_it(world: World) -> None:

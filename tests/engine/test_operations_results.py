@@ -19,12 +19,12 @@ SCRIPT = Script(questions=(Question(position=1, text="How much?"), Question(posi
 
 
 def export_csv(world: World, name: str = "survey") -> list[dict[str, str]]:
-    text = "".join(export_results(world.database.begin, name, ResultsFormat.CSV))
+    text = "".join(export_results(world.database.begin_reading, name, ResultsFormat.CSV))
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def export_ndjson(world: World, name: str = "survey") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in export_results(world.database.begin, name, ResultsFormat.NDJSON)]
+    return [json.loads(line) for line in export_results(world.database.begin_reading, name, ResultsFormat.NDJSON)]
 
 
 def answered_call(world: World, *answers: dict[str, Any], **contact: Any) -> str:

@@ -90,7 +90,7 @@ def test_a_test_call_is_counted_nowhere_and_made_once(world: World, ending: Endi
     world.run_pass(provider)
     assert not provider.requests
     assert during.contacts == world.database.run(campaign_progress, "survey").contacts == {}
-    exported = list(export_results(world.database.begin, "survey", ResultsFormat.NDJSON))
+    exported = list(export_results(world.database.begin_reading, "survey", ResultsFormat.NDJSON))
     assert exported == []
     row = world.contact(done.call.contact.id)
     assert (row["is_test"], row["state"], row["final_reason"]) == (True, ContactState.COMPLETED, "test")

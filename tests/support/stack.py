@@ -134,4 +134,4 @@ def audit_report(stack: Stack) -> Report:
         book=load_rule_book(None if own is None else Path(own)),
         queue_limits=queue_limits(stack.world.database),
     )
-    return audit(stack.world.database.begin, asked)
+    return audit(stack.world.database.begin_reading, asked)
