@@ -191,11 +191,11 @@ async def _page(caller: Caller, since: datetime, page: str | None, clock: Clock)
 def _move_on(connection: sa.Connection, calls: Sequence[ListedCall], found: _Found) -> list[ListedCall]:
     """Those that are known are where the provider says; returns the others."""
     owners = _owners(connection, calls, found.account_id)
-    sent = {owner: calls[place].origin.started_at or calls[place].event.at for place, owner in owners.items()}
+    undecided = adopted.undecided(connection, owners.values())
+    told = {owner: calls[place] for place, owner in owners.items() if owner in undecided}
+    sent = {owner: call.origin.started_at or call.event.at for owner, call in told.items()}
     adopted.note_sent(connection, sent)
-    steps: dict[AttemptId, list[Step]] = {}
-    for place, owner in owners.items():
-        steps.setdefault(owner, []).append(_as_listed(calls[place]))
+    steps: dict[AttemptId, Sequence[Step]] = {owner: [_as_listed(call)] for owner, call in told.items()}
     apply(connection, steps, found.known, found.paces)
     return [one for place, one in enumerate(calls) if place not in owners]
 
