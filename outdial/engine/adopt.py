@@ -46,8 +46,8 @@ LEFT_BEFORE: Final = timedelta(seconds=10)
 LEFT_AFTER: Final = timedelta(seconds=75)
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
-Told = Callable[[int], None]
-"""Called with how many calls were listed so far."""
+Told = Callable[[str], None]
+"""Called with how far it has come, in words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +131,7 @@ async def adopt_calls(
         left = await transactions.run(_move_on, batch, found)
         result.known += len(batch) - len(left)
         unknown += left
+        told(f"{result.known + len(unknown):,} of {len(listed):,} calls compared, {len(unknown):,} unknown")
     last = {one.origin.to: place for place, one in enumerate(unknown)}
     marked = [
         (one, one.origin.to is not None and last[one.origin.to] != place) for place, one in enumerate(unknown)
@@ -141,6 +142,7 @@ async def adopt_calls(
         result.strangers += strangers
         # Somebody else was first.
         result.known += len(pairs) - new - strangers
+        told(f"{result.adopted:,} of {len(unknown):,} unknown calls taken in")
     return result
 
 
@@ -166,7 +168,7 @@ async def _list(caller: Caller, since: datetime, told: Told, clock: Clock) -> li
             started_at = one.origin.started_at
             if started_at is None or started_at >= since:
                 calls[str(one.event.provider_call_id)] = one
-        told(len(calls))
+        told(f"{len(calls):,} calls listed")
         without_news = 0 if len(calls) > before else without_news + 1
         if answer.next_page is None or without_news > PAGES_WITHOUT_NEWS:
             return sorted(calls.values(), key=lambda one: one.origin.started_at or LONG_AGO)
