@@ -226,7 +226,7 @@ def _say(document: dict[str, Any]) -> None:
 
 @contextmanager
 def _counter(account: str) -> Iterator[Told]:
-    """How many calls were listed so far, for who watches; nothing for a pipe."""
+    """How far it has come, for who watches; nothing for a pipe."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
@@ -234,4 +234,4 @@ def _counter(account: str) -> Iterator[Told]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"account {account}: asking")
-        yield lambda count: bar.update(task, description=f"account {account}: {count:,} calls listed")
+        yield lambda words: bar.update(task, description=f"account {account}: {words}")

@@ -46,8 +46,8 @@ LEFT_BEFORE: Final = timedelta(seconds=10)
 LEFT_AFTER: Final = timedelta(seconds=75)
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
-Told = Callable[[int], None]
-"""Called with how many calls were listed so far."""
+Told = Callable[[str], None]
+"""Called with how far it has come, in words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +131,7 @@ async def adopt_calls(
         left = await transactions.run(_move_on, batch, found)
         result.known += len(batch) - len(left)
         unknown += left
+        told(f"{result.known + len(unknown):,} of {len(listed):,} calls compared, {len(unknown):,} unknown")
     last = {one.origin.to: place for place, one in enumerate(unknown)}
     marked = [
         (one, one.origin.to is not None and last[one.origin.to] != place) for place, one in enumerate(unknown)
@@ -141,6 +142,7 @@ async def adopt_calls(
         result.strangers += strangers
         # Somebody else was first.
         result.known += len(pairs) - new - strangers
+        told(f"{result.adopted:,} of {len(unknown):,} unknown calls taken in")
     return result
 
 
@@ -166,7 +168,7 @@ async def _list(caller: Caller, since: datetime, told: Told, clock: Clock) -> li
             started_at = one.origin.started_at
             if started_at is None or started_at >= since:
                 calls[str(one.event.provider_call_id)] = one
-        told(len(calls))
+        told(f"{len(calls):,} calls listed")
         without_news = 0 if len(calls) > before else without_news + 1
         if answer.next_page is None or without_news > PAGES_WITHOUT_NEWS:
             return sorted(calls.values(), key=lambda one: one.origin.started_at or LONG_AGO)
@@ -191,11 +193,11 @@ async def _page(caller: Caller, since: datetime, page: str | None, clock: Clock)
 def _move_on(connection: sa.Connection, calls: Sequence[ListedCall], found: _Found) -> list[ListedCall]:
     """Those that are known are where the provider says; returns the others."""
     owners = _owners(connection, calls, found.account_id)
-    sent = {owner: calls[place].origin.started_at or calls[place].event.at for place, owner in owners.items()}
+    undecided = adopted.undecided(connection, owners.values())
+    told = {owner: calls[place] for place, owner in owners.items() if owner in undecided}
+    sent = {owner: call.origin.started_at or call.event.at for owner, call in told.items()}
     adopted.note_sent(connection, sent)
-    steps: dict[AttemptId, list[Step]] = {}
-    for place, owner in owners.items():
-        steps.setdefault(owner, []).append(_as_listed(calls[place]))
+    steps: dict[AttemptId, Sequence[Step]] = {owner: [_as_listed(call)] for owner, call in told.items()}
     apply(connection, steps, found.known, found.paces)
     return [one for place, one in enumerate(calls) if place not in owners]
 

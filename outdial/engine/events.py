@@ -29,7 +29,7 @@ from outdial.domain.standing import stand
 from outdial.engine.definitions import Definitions
 from outdial.engine.on_settled import tell
 from outdial.engine.restored import Lost, restore
-from outdial.storage import attempts, buckets, call_events, contacts, exclusions
+from outdial.storage import attempts, buckets, call_events, contacts, exclusions, histories
 from outdial.storage.attempts import Change, StoredAttempt
 from outdial.storage.call_events import ReceivedEvent
 from outdial.storage.database import database_now, wake_schedulers
@@ -255,11 +255,11 @@ def _move_contacts(
     if not contact_ids:
         return []
     rows = contacts.lock(connection, contact_ids)
-    histories = attempts.histories(connection, contact_ids)
+    known_history = histories.load(connection, contact_ids)
     zones = known.of_zones(connection, {row.calling_zone_id for row in rows})
     steps = {}
     for row in rows:
-        history = histories[row.id]
+        history = known_history[row.id]
         step = stand(row.standing, history, definitions[row.campaign_id], zones[row.calling_zone_id])
         if step is not None:
             settled = [past for past in history if past is not None]

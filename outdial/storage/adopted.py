@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from outdial.domain.attempt import AttemptState
+from outdial.domain.attempt import AttemptState, Source
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, ProviderCallId, WorkerId
@@ -173,18 +173,27 @@ def unanswered(
     return [Unanswered(**row) for row in connection.execute(query.order_by(attempts.c.id)).mappings()]
 
 
-def unsettled(connection: sa.Connection, ids: Collection[AttemptId]) -> set[AttemptId]:
-    query = sa.select(attempts.c.id).where(attempts.c.id.in_(tuple(ids)), attempts.c.settled_at.is_(None))
+def undecided(connection: sa.Connection, ids: Collection[AttemptId]) -> set[AttemptId]:
+    """Those of the attempts of which the provider can still tell something: open, unsettled, or ended by a guess."""
+    query = sa.select(attempts.c.id).where(
+        attempts.c.id.in_(tuple(ids)),
+        sa.or_(
+            attempts.c.settled_at.is_(None),
+            attempts.c.ended_at.is_(None),
+            attempts.c.ending_source == int(Source.GUESS),
+        ),
+    )
     return {AttemptId(one) for one in connection.execute(query).scalars()}
 
 
 def note_sent(connection: sa.Connection, sent: Mapping[AttemptId, datetime]) -> None:
     """The provider has these calls: they were sent, though the database, as old as it is, does not know it."""
-    for attempt_id, at in sorted(sent.items()):
+    unsent = sa.select(attempts.c.id).where(attempts.c.id.in_(tuple(sent)), attempts.c.sent_at.is_(None))
+    for attempt_id in connection.execute(unsent.order_by(attempts.c.id)).scalars().all():
         connection.execute(
             sa.update(attempts)
             .where(attempts.c.id == attempt_id, attempts.c.sent_at.is_(None))
-            .values(sent_at=at)
+            .values(sent_at=sent[AttemptId(attempt_id)])
         )
 
 

@@ -18,7 +18,16 @@ from outdial.domain.exclusions import EVERYWHERE
 from outdial.domain.ids import AccountId, AttemptId, CallId, CallingZoneId, CampaignId, WorkerId
 from outdial.domain.order import Bucket
 from outdial.engine.upkeep import keep_up
-from outdial.storage import attempts, buckets, contacts, due_contacts, excluded_contacts, exclusions, lines
+from outdial.storage import (
+    attempts,
+    buckets,
+    contacts,
+    due_contacts,
+    excluded_contacts,
+    exclusions,
+    histories,
+    lines,
+)
 from outdial.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.world import World
@@ -210,7 +219,7 @@ def exclude(connection: sa.Connection) -> None:
 
 
 def read_histories(connection: sa.Connection) -> None:
-    attempts.histories(connection, [1, 2, 3])
+    histories.load(connection, [1, 2, 3])
 
 
 DUE = {"ix_contacts_due"}

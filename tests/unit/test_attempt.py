@@ -267,6 +267,6 @@ def test_an_end_without_an_ending_is_refused() -> None:
 
 
 def test_every_fact_of_an_event_has_a_place_in_what_is_known() -> None:
-    about_the_event = {"kind", "event_id", "at", "call_id", "source", "raw_status"}
+    about_the_event = {"kind", "event_id", "at", "call_id", "source", "raw_status", "origin"}
     facts = {one.name for one in fields(CallEvent)} - about_the_event
     assert facts <= {one.name for one in fields(Progress)}

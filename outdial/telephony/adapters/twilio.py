@@ -7,20 +7,17 @@ Nothing of ours is stored with a call, so our id travels in the query of every U
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind, Origin, Source
+from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, ErrorClass, EventKind
 from outdial.domain.conversation import Reply, Turn, opening
 from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import (
@@ -34,6 +31,18 @@ from outdial.domain.http_url import check_http_url
 from outdial.domain.ids import CallId, ProviderCallId
 from outdial.domain.settle import MachinePolicy
 from outdial.telephony.adapters import twiml
+from outdial.telephony.adapters.twilio_calls import (
+    MADE_BY_US,
+    NEVER,
+    TwilioCall,
+    TwilioCalls,
+    instant,
+    listed_call,
+    looked_up,
+    may_be,
+    origin_of,
+    whole,
+)
 from outdial.telephony.adapters.twilio_signature import is_signed
 from outdial.telephony.adapters.twilio_tables import (
     ANSWERED_BY,
@@ -50,7 +59,6 @@ from outdial.telephony.protocol import (
     CallPage,
     HttpRequest,
     HttpResponse,
-    ListedCall,
     LookUp,
     OutboundCallRequest,
     OutboundCallResponse,
@@ -63,7 +71,6 @@ from outdial.telephony.protocol import (
 from outdial.telephony.sip import ENDING_OF_SIP, NUMBER_SIP_CODES
 
 API: Final = "/2010-04-01"
-MADE_BY_US: Final = "outbound-api"
 # In place of a page: that list begins which the calls are in that have begun.
 BEGUN: Final = "begun"
 CALL_SID: Final = re.compile(r"CA[0-9a-fA-F]{32}")
@@ -72,10 +79,6 @@ INLINE_LIMIT: Final = 4000
 MOST_RING_SECONDS: Final = 600
 # The largest page; the same two numbers do not have more calls with each other.
 PAGE_SIZE: Final = 1000
-# By its clock and ours, around our POST: their seconds are whole, and clocks differ. A POST that we gave up may still
-# be read a while later.
-CREATED_BEFORE: Final = timedelta(seconds=10)
-CREATED_AFTER: Final = timedelta(seconds=60)
 # Where no events come. Each open call costs a request every so often.
 POLL_SECONDS: Final = 3.0
 # Without this Twilio repeats a callback once, and only when the connection fails. It is neither sent nor signed.
@@ -87,32 +90,11 @@ DETECTION: Final[Mapping[str, str]] = {
 }
 # SIP codes that tell a refusal from a phone that only rang.
 REFUSALS: Final = frozenset({Ending.REJECTED, Ending.BLOCKED})
-NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Created(BaseModel):
     sid: str = Field(pattern=rf"^{CALL_SID.pattern}$")
     status: str | None = None
-
-
-class _Call(BaseModel):
-    sid: str
-    status: str
-    to: str | None = None
-    from_: str | None = Field(default=None, alias="from")
-    direction: str | None = None
-    date_created: str | None = None
-    start_time: str | None = None
-    end_time: str | None = None
-    duration: str | None = None
-    answered_by: str | None = None
-    price: str | None = None
-    price_unit: str | None = None
-
-
-class _Calls(BaseModel):
-    calls: list[_Call]
-    next_page_uri: str | None = None
 
 
 class _Account(BaseModel):
@@ -178,17 +160,17 @@ class TwilioAdapter:
                     return ()
                 if response.status != 200:
                     raise _refusal(response)
-                call = _Call.model_validate_json(response.body)
-                return [_looked_up(call, query.call_id)] if call.status in KIND_OF_STATUS else ()
+                call = TwilioCall.model_validate_json(response.body)
+                return [looked_up(call, query.call_id)] if call.status in KIND_OF_STATUS else ()
             if response.status != 200:
                 raise _refusal(response)
-            listed = _Calls.model_validate_json(response.body)
+            listed = TwilioCalls.model_validate_json(response.body)
         except ValidationError as error:
             raise InDoubt("the look-up's answer is not Twilio's", http_status=response.status) from error
         if listed.next_page_uri is not None:
             # It may be on a later page: nothing here can be told to be ours, and nothing proves that there is none.
             return ()
-        return [_looked_up(call, None) for call in listed.calls if _may_be(call, query)]
+        return [looked_up(call, None) for call in listed.calls if may_be(call, query)]
 
     @property
     def can_list(self) -> bool:
@@ -207,7 +189,7 @@ class TwilioAdapter:
         if response.status != 200:
             raise _refusal(response)
         try:
-            listed = _Calls.model_validate_json(response.body)
+            listed = TwilioCalls.model_validate_json(response.body)
         except ValidationError as error:
             raise InDoubt("the list of calls is not Twilio's", http_status=response.status) from error
         next_page = listed.next_page_uri
@@ -218,7 +200,7 @@ class TwilioAdapter:
         ours = [
             call for call in listed.calls if call.direction == MADE_BY_US and call.status in KIND_OF_STATUS
         ]
-        return CallPage(calls=[_listed(call) for call in ours], next_page=next_page)
+        return CallPage(calls=[listed_call(call) for call in ours], next_page=next_page)
 
     def read_webhook(self, request: WebhookRequest) -> Sequence[CallEvent]:
         form = self._verified(request)
@@ -226,7 +208,7 @@ class TwilioAdapter:
         if status not in KIND_OF_STATUS:
             raise WebhookMalformed(f"CallStatus: {status[:50]!r} is no status of a call")
         kind, ending = KIND_OF_STATUS[status]
-        sip_code = _whole(form.get("SipResponseCode"))
+        sip_code = whole(form.get("SipResponseCode"))
         if sip_code is not None and not 100 <= sip_code <= 699:
             sip_code = None
         ending, error_class = _ending(ending, sip_code)
@@ -235,17 +217,17 @@ class TwilioAdapter:
             CallEvent(
                 kind=kind,
                 event_id=f"{sid}-{form.get('SequenceNumber') or status}"[:255],
-                at=_instant(form.get("Timestamp")) or NEVER,
+                at=instant(form.get("Timestamp")) or NEVER,
                 call_id=_call_id(request.url),
                 provider_call_id=sid,
                 ending=ending,
                 answered_by=ANSWERED_BY.get(form.get("AnsweredBy", "")),
-                duration_seconds=_whole(form.get("CallDuration")),
+                duration_seconds=whole(form.get("CallDuration")),
                 sip_code=sip_code,
                 error_code=form.get("ErrorCode", "")[:100] or None,
                 error_class=error_class,
                 raw_status=status,
-                origin=_origin(form),
+                origin=origin_of(form),
             )
         ]
 
@@ -253,11 +235,11 @@ class TwilioAdapter:
         form = self._verified(request)
         sid = _sid(form)
         query = dict(parse_qsl(urlsplit(request.url).query))
-        position = _whole(query.get("position"))
+        position = whole(query.get("position"))
         if position is not None:
             reply = Reply(
                 position=position,
-                tries=_whole(query.get("tries")) or 1,
+                tries=whole(query.get("tries")) or 1,
                 speech=form.get("SpeechResult"),
                 digits=form.get("Digits"),
             )
@@ -440,53 +422,6 @@ def _error_of(body: bytes) -> tuple[int | None, str]:
         return None, ""
 
 
-def _may_be(call: _Call, query: LookUp) -> bool:
-    created = _instant(call.date_created)
-    if created is None or query.sent_at is None or call.status not in KIND_OF_STATUS:
-        return False
-    is_between_them = (call.to, call.from_, call.direction) == (query.to, query.from_number, MADE_BY_US)
-    return is_between_them and -CREATED_BEFORE <= created - query.sent_at <= CREATED_AFTER
-
-
-def _looked_up(call: _Call, call_id: CallId | None) -> CallEvent:
-    """The resource has no SIP code: a refusal looks like a phone that rang out."""
-    kind, ending = KIND_OF_STATUS[call.status]
-    facts = json.dumps([call.sid, call.status, call.answered_by])
-    return CallEvent(
-        kind=kind,
-        event_id="lookup-" + hashlib.sha256(facts.encode()).hexdigest()[:32],
-        at=_instant(call.end_time) or NEVER,
-        call_id=call_id,
-        provider_call_id=ProviderCallId(call.sid),
-        source=Source.LOOKUP,
-        ending=ending,
-        answered_by=ANSWERED_BY.get(call.answered_by or ""),
-        duration_seconds=_whole(call.duration),
-        raw_status=call.status,
-        cost=_cost(call),
-    )
-
-
-def _listed(call: _Call) -> ListedCall:
-    """Of its own, Twilio keeps nothing of ours: only the numbers and the time say whose the call is."""
-    started_at = _instant(call.date_created) or _instant(call.start_time)
-    origin = Origin(to=call.to, from_number=call.from_, started_at=started_at)
-    return ListedCall(event=_looked_up(call, None), origin=origin)
-
-
-def _origin(form: Mapping[str, str]) -> Origin | None:
-    """Only of calls that we have made: others may be told of at the same URL."""
-    if form.get("Direction") != MADE_BY_US:
-        return None
-    at = _instant(form.get("Timestamp"))
-    seconds = _whole(form.get("CallDuration")) or 0
-    return Origin(
-        to=form.get("To"),
-        from_number=form.get("From"),
-        started_at=None if at is None else at - timedelta(seconds=seconds),
-    )
-
-
 def _ending(ending: Ending | None, sip_code: int | None) -> tuple[Ending | None, ErrorClass | None]:
     """What the SIP code adds: Twilio says "no-answer" of a call that was refused, and "failed" of most else."""
     told = ENDING_OF_SIP.get(sip_code or 0)
@@ -507,24 +442,3 @@ def _sid(form: Mapping[str, str]) -> ProviderCallId:
 def _call_id(url: str) -> CallId | None:
     found = dict(parse_qsl(urlsplit(url).query)).get("call_id")
     return None if found is None else CallId(found[:255])
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,9}", text) else None
-
-
-def _instant(text: str | None) -> datetime | None:
-    """RFC 2822, as all of Twilio's dates; one without a zone is UTC."""
-    try:
-        found = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
-def _cost(call: _Call) -> str | None:
-    """Twilio writes what is taken from the balance: negative."""
-    try:
-        return f"{abs(Decimal(call.price or ''))} {call.price_unit or 'USD'}"
-    except InvalidOperation:
-        return None
