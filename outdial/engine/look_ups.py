@@ -27,7 +27,7 @@ from outdial.domain.doubt import (
     why_hang_up,
 )
 from outdial.domain.errors import RateLimited, TelephonyProviderError
-from outdial.domain.ids import AccountId, AttemptId, ProviderCallId
+from outdial.domain.ids import AccountId, AttemptId, CallId, ProviderCallId
 from outdial.domain.look_ups import (
     AT_ONCE,
     WITHOUT_WEBHOOKS,
@@ -95,7 +95,7 @@ async def ask(
     answers = dict(zip(suspects, asked, strict=True))
     owners = await transactions.run(_owners, answers)
     exactly = {one: exact(told, one.id, owners[one.account_id]) for one, told in answers.items()}
-    steps = {one.id: _concluding(told) for one, told in exactly.items()}
+    steps = {one.id: _concluding(told, one.call_id) for one, told in exactly.items()}
     paces = {
         account_id: pace
         for account_id, caller in callers.items()
@@ -127,14 +127,19 @@ class _Round:
         self.retry_after: float | None = None
 
 
-def _concluding(asked: Asked) -> Conclusion:
+def _concluding(asked: Asked, call_id: CallId) -> Conclusion:
     def steps(definition: CampaignDefinition) -> Sequence[Step]:
-        def last(attempt: StoredAttempt, at: datetime) -> Progress:
+        def conclusion(attempt: StoredAttempt, at: datetime) -> Progress:
             return conclude(silence_of(attempt, definition.call), asked, at)
 
-        return [*(hear(event) for event in asked.events), last]
+        return [_only(call_id, step) for step in (*(hear(event) for event in asked.events), conclusion)]
 
     return steps
+
+
+def _only(call_id: CallId, step: Step) -> Step:
+    """The step for this very call: after a failover its row's id may have become another's."""
+    return lambda attempt, at: step(attempt, at) if attempt.call_id == call_id else attempt.progress
 
 
 async def _ask(
@@ -221,7 +226,9 @@ def _to_hang_up(
     definitions = known.current(connection, {one.campaign_id for one in stored.values()})
     found: dict[OpenCall, tuple[ProviderCallId, str, bool]] = {}
     for call, asked in answers.items():
-        attempt = stored[call.id]
+        attempt = stored.get(call.id)
+        if attempt is None or attempt.call_id != call.call_id:
+            continue
         theirs = attempt.progress.provider_call_id
         why = why_hang_up(silence_of(attempt, definitions[attempt.campaign_id].call), asked, at)
         if why is not None and theirs is not None:

@@ -50,6 +50,8 @@ log = logging.getLogger("outdial.scheduler")
 
 MAX_BATCH: Final = 1000
 LET_GO_AT_ONCE: Final = 1000
+# What a pass is called among the workers.
+WORKER_OF_A_RUN: Final = "pass"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,9 +438,8 @@ def the_account(connection: sa.Connection, name: str | None) -> Account:
 
 def _begin_pass(connection: sa.Connection, worker_id: WorkerId | None) -> WorkerId:
     at = database_now(connection)
-    if worker_id is None:
-        return workers.start(connection, "pass", at)
-    workers.beat(connection, worker_id, at)
+    if worker_id is None or not workers.beat(connection, worker_id, WORKER_OF_A_RUN, at):
+        return workers.start(connection, WORKER_OF_A_RUN, at)
     return worker_id
 
 

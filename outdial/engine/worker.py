@@ -324,12 +324,26 @@ class Worker:
 
     async def _beat(self) -> None:
         sent_at = self._clock.monotonic()
-        beats = await self._transactions.run(_beat, self._worker_id)
+        beats = await self._transactions.run(_beat, self._worker_id, self._name)
+        if beats is None:
+            await self._begin_anew()
+            return
         self._lease.renewed(sent_at)
         for dead in self._onlooker.look(beats, sent_at):
             name = await self._transactions.run(_find_dead, dead, beats[dead])
             if name is not None:
                 log.warning("worker %s is dead or cut off; what it left behind is picked up", name)
+
+    async def _begin_anew(self) -> None:
+        """A failover has lost our row, or given its id to another worker: what was claimed under it is given back."""
+        self._worker_id = await self._transactions.run(_start, self._name)
+        log.warning("worker %s is not on record any more, and begins anew", self._name)
+        for lane, task in self._lanes.values():
+            lane.stop()
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+        # They are made again with the next look at the accounts.
+        self._lanes.clear()
 
     async def _tidy(self) -> None:
         await tidy(self._transactions, self._known)
@@ -425,9 +439,10 @@ def _start(connection: sa.Connection, name: str) -> WorkerId:
     return workers.start(connection, name, database_now(connection))
 
 
-def _beat(connection: sa.Connection, worker_id: WorkerId) -> dict[WorkerId, int]:
-    """Renew the lease; returns the counters of the others."""
-    workers.beat(connection, worker_id, database_now(connection))
+def _beat(connection: sa.Connection, worker_id: WorkerId, name: str) -> dict[WorkerId, int] | None:
+    """Renew the lease; returns the counters of the others. None: our own is gone."""
+    if not workers.beat(connection, worker_id, name, database_now(connection)):
+        return None
     beats = workers.beats(connection)
     beats.pop(worker_id, None)
     return beats

@@ -15,13 +15,16 @@ def start(connection: sa.Connection, name: str, at: datetime) -> WorkerId:
     return WorkerId(connection.execute(statement).scalar_one())
 
 
-def beat(connection: sa.Connection, worker_id: WorkerId, at: datetime) -> None:
-    """Raise the counter; others see that it changed, whatever their clocks say."""
-    connection.execute(
+def beat(connection: sa.Connection, worker_id: WorkerId, name: str, at: datetime) -> bool:
+    """Raise the counter; others see that it changed, whatever their clocks say. False: the row is gone, or another's:
+    a failover has lost it.
+    """
+    statement = (
         sa.update(workers)
-        .where(workers.c.id == worker_id)
+        .where(workers.c.id == worker_id, workers.c.name == name)
         .values(beat=workers.c.beat + 1, beat_at=at, stopped_at=None, found_dead_at=None)
     )
+    return connection.execute(statement).rowcount > 0
 
 
 def beats(connection: sa.Connection) -> dict[WorkerId, int]:

@@ -19,8 +19,9 @@ from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import ClaimSettings
 from outdial.engine.lease import Lease
 from outdial.engine.outage import Outage
-from outdial.engine.scheduler import Lane
+from outdial.engine.scheduler import Lane, SchedulerSettings
 from outdial.engine.transactions import Transactions
+from outdial.engine.worker import Worker
 from outdial.storage import accounts, standing, workers
 from outdial.storage.database import database_now
 from outdial.telephony.caller import caller_for
@@ -206,3 +207,25 @@ def test_a_claim_id_names_one_claim(world: World, provider: RecordingProvider) -
     assert {CallId(one.call_id) for one in provider.requests} == {
         row["call_id"] for row in world.attempts() if row["state"] == "accepted"
     }
+
+
+def test_a_worker_whose_row_a_failover_has_lost_begins_anew(
+    world: World, provider: RecordingProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.set_account(stopped_at=world.database.clock.now(), stopped_by="test", stopped_reason="not yet")
+    settings = SchedulerSettings(callback_url="http://127.0.0.1:1/", account="main")
+
+    async def act() -> None:
+        async with Worker(world.session_factory, provider, settings):
+            with world.engine.begin() as connection:
+                connection.execute(sa.delete(workers.workers))
+            world.set_account(stopped_at=None)
+            for _ in range(200):
+                if len(provider.requests) == 3:
+                    return
+                await asyncio.sleep(0.1)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(act())
+    assert len(provider.requests) == 3
+    assert any("begins anew" in record.message for record in caplog.records)

@@ -24,7 +24,9 @@ def export_csv(world: World, name: str = "survey") -> list[dict[str, str]]:
 
 
 def export_ndjson(world: World, name: str = "survey") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in export_results(world.database.begin_reading, name, ResultsFormat.NDJSON)]
+    return [
+        json.loads(line) for line in export_results(world.database.begin_reading, name, ResultsFormat.NDJSON)
+    ]
 
 
 def answered_call(world: World, *answers: dict[str, Any], **contact: Any) -> str:
