@@ -51,7 +51,7 @@ log = logging.getLogger("outdial.scheduler")
 MAX_BATCH: Final = 1000
 LET_GO_AT_ONCE: Final = 1000
 # What a pass is called among the workers.
-WORKER_OF_A_RUN: Final = "pass"  # noqa: S105 - a name
+WORKER_OF_A_RUN: Final = "pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
