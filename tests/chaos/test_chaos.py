@@ -9,7 +9,7 @@ from tests.chaos.run import run_seed
 from tests.support.postgres_process import PostgresProcess
 from tests.support.run_folder import RunFolder
 
-SEED = 106
+SEED = 570
 SECONDS = 12.0
 WORKERS = 2
 
