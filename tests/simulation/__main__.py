@@ -1,9 +1,11 @@
 """`python -m tests.simulation`: run one seed, or many."""
-import sys, time
+import sys, time, logging
+logging.disable(logging.CRITICAL)
 from tests.simulation.databases import SqliteBody
 from tests.simulation.run import run
 body=SqliteBody()
 a=int(sys.argv[1]); b=int(sys.argv[2]) if len(sys.argv)>2 else a+1
+run(0,body)
 t=time.process_time(); n=0; sec=0; steps=0; calls=0
 for seed in range(a,b):
     o=run(seed,body); n+=1; sec+=o.seconds; steps+=o.steps; calls+=o.calls

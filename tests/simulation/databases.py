@@ -85,11 +85,15 @@ class _Lasting(sqlite3.Connection):
 class SqliteBody:
     """In memory, on one connection: its transactions are serial, so that a crash tears none of another's."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: str | None = None) -> None:
+        """`change`: what is done to the schema."""
         self._template = sqlite3.connect(":memory:", check_same_thread=False)
         template = sa.create_engine("sqlite://", creator=lambda: self._template, poolclass=StaticPool)
         with template.connect() as connection:
             upgrade_connection(connection)
+        if change is not None:
+            self._template.execute(change)
+            self._template.commit()
         self._raw = sqlite3.connect(":memory:", check_same_thread=False, factory=_Lasting)
         self._raw.create_function("strftime", 2, self._strftime)
         self.engine = sa.create_engine("sqlite://", creator=lambda: self._raw, poolclass=StaticPool)

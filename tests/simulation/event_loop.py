@@ -7,6 +7,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -54,9 +55,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """The process is gone: nothing of it runs any more."""
         self._ready.clear()
         self._timers.clear()
-        for task in self.tasks:
+        for task in list(self.tasks):
             # Nobody is to be told that these never ended.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            if isinstance(coroutine := task.get_coro(), Coroutine):
+                with suppress(RuntimeError):
+                    coroutine.close()
         self.tasks.clear()
 
     def time(self) -> float:
@@ -108,6 +112,3 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What nobody asks the outcome of is judged by what it left behind."""
-
-
-Main = Callable[[], Coroutine[Any, Any, None]]

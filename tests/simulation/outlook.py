@@ -32,12 +32,16 @@ def needs_look_ups(body: Body, at: datetime) -> bool:
 
 
 def is_anybody_due(body: Body, at: datetime, account_id: AccountId) -> bool:
-    """While a line of the account is free."""
+    """While a line of the account is free, and nobody holds it back."""
+    now = body.text(at)
     return bool(
         body.look(
             "SELECT 1 FROM contacts c JOIN campaigns k ON k.id = c.campaign_id "
             f"JOIN provider_configurations p ON p.id = k.account_id WHERE p.id = {account_id} "
-            f"AND c.state = 'pending' AND c.next_attempt_at <= {body.text(at)} AND k.status = 'running' "
+            f"AND c.state = 'pending' AND c.next_attempt_at <= {now} AND k.status = 'running' "
+            "AND p.stopped_at IS NULL AND p.suspended_at IS NULL "
+            f"AND (p.not_before IS NULL OR p.not_before <= {now}) "
+            "AND NOT EXISTS (SELECT 1 FROM deployment d WHERE d.stopped_at IS NOT NULL) "
             "AND p.max_concurrent_calls > (SELECT count(*) FROM call_attempts a "
             "WHERE a.account_id = p.id AND a.ended_at IS NULL) LIMIT 1"
         )

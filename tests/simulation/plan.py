@@ -148,7 +148,7 @@ def draw(chance: random.Random) -> Plan:
     """The world of a seed; one of eight has no faults at all."""
     accounts = chance.choice((1, 1, 2))
     campaigns = chance.choice((1, 2)) if accounts == 1 else 2
-    contacts = tuple(chance.randint(1, 4) for _ in range(campaigns))
+    contacts = tuple(chance.randint(1, 3) for _ in range(campaigns))
     is_calm = chance.random() < 0.125
     rates: dict[str, Any] = {}
     for name, (part, most) in FAULTS.items():

@@ -163,7 +163,7 @@ class SimulatedWorker(Process):
                     *(str(call.call_id) for call in claimed.calls),
                     *(call.contact.phone_number for call in claimed.calls),
                 )
-            if claimed.may_go_on:
+            if claimed.may_go_on and outlook.is_anybody_due(self.around.body, self.hub.instant(), lane.account.id):
                 continue
             await self._sleep(woken, _pause(claimed), lane.account.id)
             if outlook.may_complete(self.around.body):
@@ -176,6 +176,8 @@ class SimulatedWorker(Process):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), seconds)
             woken.clear()
+            # Most often another worker is faster; now and then both begin at once.
+            await asyncio.sleep(self.hub.chance.uniform(0, 4 * SLOWEST_TRANSACTION_SECONDS))
             body = self.around.body
             if outlook.is_anybody_due(body, self.hub.instant(), account_id) or outlook.may_complete(body):
                 return
@@ -191,10 +193,10 @@ class SimulatedWorker(Process):
     async def _reconcile(self) -> None:
         is_time = self.hub.at >= self._next_reconcile
         if is_time:
-            self._next_reconcile = self.hub.at + POLL_SECONDS
+            self._next_reconcile = self.hub.at + POLL_SECONDS * self.hub.chance.uniform(0.7, 1.3)
         if is_time or outlook.needs_tidying(self.around.body, self.hub.instant()):
             await tidy(self.transactions, self.known)
-        if is_time or outlook.needs_look_ups(self.around.body, self.hub.instant()):
+        elif outlook.needs_look_ups(self.around.body, self.hub.instant()):
             callers = {lane.account.id: lane.caller for lane in self._lanes}
             await look_up(self.transactions, callers, self.known)
 

@@ -157,7 +157,7 @@ class SimulatedProvider:
         self.hub.tell(f"takes the call to {post.to} as {call.provider_call_id}", post.call_id, post.to, who="provider")
         self.on_call(call)
         chance = self.hub.chance
-        if chance.random() < 0.3:
+        if chance.random() < 0.15:
             self._say(call, EventKind.INITIATED)
         fate = chance.choice(("no_answer", "busy", "failed", "answered", "answered", "answered"))
         if fate == "failed":
@@ -170,7 +170,7 @@ class SimulatedProvider:
         call.rang = True
         call.status = EventKind.RINGING
         chance = self.hub.chance
-        if chance.random() < 0.5:
+        if chance.random() < 0.25:
             self._say(call, EventKind.RINGING)
         if fate == "no_answer":
             self.hub.later(RING_SECONDS - 1, lambda: self._end(call, Ending.NO_ANSWER))

@@ -1,0 +1,371 @@
+"""The check of the checks: the engine is broken on purpose, in one way after the other, and the simulation must see it.
+
+Here is what is broken; `mutants` breaks it and looks on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """`changes`: module, old text (found exactly once), new text. `sees`: an invariant that must be among the broken.
+
+    `sql` is done to the schema. `first_seed`: from which one looks, since it was seen there
+    last time. `on_postgres`: only where statements of several really run side by side does it harm.
+    """
+
+    name: str
+    changes: Sequence[tuple[str, str, str]]
+    sql: str | None = None
+    first_seed: int = 0
+    on_postgres: bool = False
+
+
+def _of(module: str, old: str, new: str) -> tuple[str, str, str]:
+    return (f"outdial.{module}", old, new)
+
+
+MUTATIONS: Final = (
+    Mutation(
+        name="open calls are counted before the lock",
+        changes=(
+            _of(
+                "engine.claim",
+                "    account = accounts.lock(connection, account_id)\n    assert account is not None, \"accounts are never deleted\"\n",
+                "    counted_early = attempts.count_open(connection, account_id)\n    account = accounts.lock(connection, account_id)\n    assert account is not None\n",
+            ),
+            _of(
+                "engine.claim",
+                "    open_calls = attempts.count_open(connection, account_id)\n    moment = Moment(at=open_calls.at, read_at=read_at)\n",
+                "    open_calls = counted_early\n    moment = Moment(at=open_calls.at, read_at=read_at)\n",
+            ),
+        ),
+        on_postgres=True,
+    ),
+    Mutation(
+        name="open calls are not subtracted from the lines",
+        changes=(
+            _of(
+                "engine.claim",
+                "    free = free_lines(account, open_calls.total, open_calls.tests_waiting)\n    found = replace",
+                "    free = free_lines(account, 0, open_calls.tests_waiting)\n    found = replace",
+            ),
+        ),
+    ),
+    Mutation(
+        name="caps are counted only before the insert",
+        changes=(
+            _of(
+                "engine.claim",
+                "        inserted = self._without_overtaken(callable_now, taken)\n",
+                "        inserted = taken\n",
+            ),
+        ),
+        on_postgres=True,
+    ),
+    Mutation(
+        name="the last check writes no sent_at",
+        changes=(
+            _of(
+                "storage.attempts",
+                "return rows, sa.update(attempts).where(*still_true).values(sent_at=now).returning(attempts.c.id)",
+                "return rows, sa.update(attempts).where(*still_true).values(sent_at=attempts.c.sent_at).returning(attempts.c.id)",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an empty look-up is proof at once",
+        changes=(
+            _of(
+                "domain.doubt",
+                "    return asked.at > silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)\n",
+                "    return True\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an empty look-up is proof where late POSTs are placed",
+        changes=(
+            _of(
+                "domain.doubt",
+                "    if not asked.was_answered or asked.events or asked.is_ambiguous or not capabilities.honours_not_after:\n",
+                "    if not asked.was_answered or asked.events or asked.is_ambiguous:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the listing lag is not waited for",
+        changes=(
+            _of(
+                "domain.doubt",
+                "silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)",
+                "silence.not_after",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a doubt is given up too early",
+        changes=(
+            _of(
+                "domain.doubt",
+                "    return timedelta(seconds=seconds) + MARGIN\n",
+                "    return timedelta(seconds=seconds) / 3\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a look-up that failed counts as an empty one",
+        changes=(
+            _of(
+                "domain.doubt",
+                "(asked.was_answered and not asked.events)",
+                "(not asked.events)",
+            ),
+        ),
+    ),
+    Mutation(
+        name="unsent attempts are released at once",
+        changes=(
+            _of(
+                "domain.doubt",
+                "        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress\n",
+                "        return release(progress, ErrorClass.RELEASED, at)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="sent attempts are released too",
+        changes=(
+            _of(
+                "domain.doubt",
+                "    if silence.sent_at is None:\n        # Past",
+                "    if True:\n        # Past",
+            ),
+        ),
+    ),
+    Mutation(
+        name="sent attempts without an answer stay as they are",
+        changes=(
+            _of(
+                "domain.doubt",
+                "    return replace(progress, state=AttemptState.IN_DOUBT) if is_over else progress\n",
+                "    return progress\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a campaign completes while calls are under way",
+        changes=(
+            _of(
+                "storage.campaigns",
+                "            ~_somebody_in(ContactState.PENDING),\n            ~_somebody_in(ContactState.IN_PROGRESS),\n            ~sa.exists()",
+                "            ~_somebody_in(ContactState.PENDING),\n            ~sa.exists()",
+            ),
+            _of(
+                "storage.campaigns",
+                "            ~_somebody_in(ContactState.PENDING),\n            ~_somebody_in(ContactState.IN_PROGRESS),\n        )\n",
+                "            ~_somebody_in(ContactState.PENDING),\n        )\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a call is settled before its result",
+        changes=(
+            _of(
+                "domain.settling",
+                "    if awaits_result(ending=ending, result=progress.result, policy=policy):\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="unsettled numbers may be called",
+        changes=(
+            _of(
+                "storage.attempts",
+                'index_elements=["phone_number"], index_where=sa.text("settled_at IS NULL")',
+                'index_elements=["call_id"]',
+            ),
+            _of(
+                "storage.contacts",
+                "    return sa.or_(unsettled, reopened)\n",
+                "    return sa.and_(unsettled, reopened, sa.false())\n",
+            ),
+        ),
+        sql="DROP INDEX uq_call_attempts_unsettled_number",
+    ),
+    Mutation(
+        name="the last check does not ask about exclusions",
+        changes=(
+            _of(
+                "storage.attempts",
+                "            ~is_excluded(attempts.c.phone_number, contacts.c.person_key, attempts.c.campaign_id, now),\n",
+                "",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the last check does not ask about stops of accounts",
+        changes=(
+            _of(
+                "storage.attempts",
+                "            provider_configurations.c.stopped_at.is_(None),\n",
+                "",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the last check does not ask about stops of everything",
+        changes=(
+            _of(
+                "storage.attempts",
+                '        ~deployment.forbids(sa.bindparam("own_deployment", type_=sa.Text)),\n',
+                '        sa.bindparam("own_deployment", type_=sa.Text).is_not(None),\n',
+            ),
+        ),
+    ),
+    Mutation(
+        name="the last check does not ask about pauses",
+        changes=(
+            _of(
+                "storage.attempts",
+                "                campaigns.c.status == CampaignStatus.RUNNING,\n                sa.and_(contacts.c.is_test",
+                "                campaigns.c.status.is_not(None),\n                sa.and_(contacts.c.is_test",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a last check never gets too old",
+        changes=(
+            _of(
+                "engine.dial",
+                "LAST_CHECK_MAX_AGE_SECONDS: Final = 0.1\n",
+                "LAST_CHECK_MAX_AGE_SECONDS: Final = 100.0\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the POST is sent without asking whether it may leave",
+        changes=(
+            _of(
+                "engine.dial",
+                "lambda: self._clock.monotonic() <= leave_by)",
+                "lambda: leave_by > 0)",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an event takes a state back",
+        changes=(
+            _of(
+                "domain.attempt",
+                "        state = max(floor, LIVE_STATE[event.kind], key=ORDER.__getitem__)\n",
+                "        state = LIVE_STATE[event.kind]\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an event brings an ended call back",
+        changes=(
+            _of(
+                "domain.attempt",
+                "    if progress.has_ended and not given_up:\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a lost answer means not placed",
+        changes=(
+            _of(
+                "domain.answers",
+                "    InDoubt: Meaning(ending=None, error_class=None),\n",
+                "    InDoubt: _released(ErrorClass.EXPIRED),\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a released attempt counts",
+        changes=(
+            _of(
+                "domain.retries",
+                "        return self.outcome is not Outcome.NOT_PLACED\n",
+                "        return True\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a released attempt loses its contact",
+        changes=(
+            _of(
+                "storage.attempts",
+                "        .where(attempts.c.ended_at.is_not(None), attempts.c.settled_at.is_(None), attempts.c.settle_at <= at)\n",
+                "        .where(attempts.c.ended_at.is_not(None), attempts.c.settled_at.is_(None), attempts.c.settle_at > at)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an answer overwrites a faster webhook",
+        changes=(
+            _of(
+                "engine.record",
+                "    return advance(attempt.progress, event, at)\n",
+                "    return replace(advance(attempt.progress, event, at), state=AttemptState.ACCEPTED, ended_at=None, ending=None)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="an error overwrites a faster webhook",
+        changes=(
+            _of(
+                "engine.record",
+                "    return progress if attempt.progress.state is AttemptState.DIALING else attempt.progress\n",
+                "    return replace(progress, ended_at=None, ending=None, ending_source=None)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the rate's cursor is not moved",
+        changes=(
+            _of(
+                "engine.claim",
+                "            accounts.move_cursor(self.connection, self.account.id, cursor)\n        buckets",
+                "            pass\n        buckets",
+            ),
+        ),
+    ),
+    Mutation(
+        name="delays count from the start of a call",
+        changes=(
+            _of(
+                "storage.attempts",
+                "        ended_at=row.ended_at or row.settled_at,\n",
+                "        ended_at=row.started_at or row.ended_at or row.settled_at,\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="the same event counts again",
+        changes=(
+            _of(
+                "engine.events",
+                "        if key not in new:\n",
+                "        if False:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="who waits for a number is not let go",
+        changes=(
+            _of(
+                "storage.contacts",
+                "            contacts.c.held_until == contacts.c.next_attempt_at,\n        )\n        .with_for_update",
+                "            contacts.c.held_until != contacts.c.next_attempt_at,\n        )\n        .with_for_update",
+            ),
+        ),
+    ),
+)
