@@ -76,7 +76,9 @@ class Judge:
         self._bans.append(ban)
 
         def end() -> None:
-            ban.is_over = True
+            # To resume ends every stop of that scope.
+            for one in self._bans:
+                one.is_over |= one.what == what
 
         return end
 
