@@ -55,9 +55,7 @@ class Body(Protocol):
 class SimulatedDatabase(Database):
     """The database as one process has it. `on_notify` is told of what Postgres would notify all processes of."""
 
-    def __init__(
-        self, engine: sa.Engine, hub: Hub, points: Points, on_notify: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: sa.Engine, hub: Hub, points: Points, on_notify: Callable[[], None]) -> None:
         super().__init__(engine, VirtualClock(hub))
         self._points = points
         self._on_notify = on_notify

@@ -65,7 +65,7 @@ class Hub:
         self.actors: list[Actor] = []
         self.current: Actor | None = None
         self.steps = 0
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -79,13 +79,15 @@ class Hub:
         name = who or (self.current.name if self.current is not None else "world")
         self.story.tell(self.at, name, what, *about)
 
-    def later(self, seconds: float, what: Callable[[], None]) -> None:
+    def later(self, seconds: float, what: Callable[[], object]) -> None:
         """Let the world outside do `what` then."""
         heapq.heappush(self._agenda, (self.at + seconds, next(self._order), what))
 
     def start(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Actor:
         """A new process."""
-        actor = Actor(name, VirtualLoop(self.now), skew=self.chance.uniform(0, 1e5))
+        # It is as much of a loop as tasks and futures need.
+        loop = VirtualLoop(self.now)  # type: ignore[abstract]
+        actor = Actor(name, loop, skew=self.chance.uniform(0, 1e5))
         self.actors.append(actor)
         actor.loop.create_task(main())
         return actor

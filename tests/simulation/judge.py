@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
+from itertools import pairwise
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from outdial.domain.attempt import Ending
+from outdial.domain.attempt import GIVEN_UP, ORDER, AttemptState, Ending
 from outdial.domain.ids import AccountId
 from outdial.operations.stops import SETTLE_SECONDS
 from outdial.storage.tables import call_attempts, campaigns, contacts
 from tests.simulation.databases import Body
 from tests.simulation.hub import Hub
-from tests.simulation.plan import CAP_HOURS
+from tests.simulation.plan import CAP_HOURS, RESULT_SECONDS
 from tests.simulation.provider import Call, Post, SimulatedProvider
 from tests.simulation.world import World
 
@@ -26,7 +26,9 @@ BURST: Final = 1
 CHECK_TO_POST_SECONDS: Final = 6.0
 # After the last fault, whoever is due must be called within this.
 PATIENCE_SECONDS: Final = 20.0
-FINAL: Final = frozenset({"completed", "refused", "not_reached", "unreachable", "expired", "withdrawn", "excluded"})
+FINAL: Final = frozenset(
+    {"completed", "refused", "not_reached", "unreachable", "expired", "withdrawn", "excluded"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,9 @@ class _Ban:
     is_over: bool = False
 
 
+Row = sa.RowMapping
+
+
 class Judge:
     """`look` at every tick, `at_the_end` once. It hears of every POST and call as they happen."""
 
@@ -62,6 +67,7 @@ class Judge:
         self._body = body
         self._bans: list[_Ban] = []
         self._waited: dict[int, float] = {}
+        self._seen: dict[str, tuple[AttemptState, str | None]] = {}
         provider.on_post = self._posted
         provider.on_call = self._called
 
@@ -85,6 +91,7 @@ class Judge:
     def look(self, are_workers_alive: bool) -> None:
         """What can be seen at any instant."""
         self._look_at_completed()
+        self._look_at_rows()
         self._look_at_liveness(are_workers_alive)
         if not self._provider.has_faults or not any(vars_of(self._plan.rates)):
             self.is_over = self._is_done()
@@ -111,7 +118,9 @@ class Judge:
             by_campaign[person["campaign_id"]].add(person["state"])
         for campaign_id, states in by_campaign.items():
             if states <= FINAL and statuses[campaign_id] != "completed":
-                self.accuse("completion", f"campaign {campaign_id} is {statuses[campaign_id]}, and everybody is final")
+                self.accuse(
+                    "completion", f"campaign {campaign_id} is {statuses[campaign_id]}, and everybody is final"
+                )
 
     # --- as it happens
 
@@ -119,7 +128,11 @@ class Judge:
         about = (post.call_id, post.to)
         for ban in self._bans:
             if not ban.is_over and self._hub.at > ban.since + EPSILON and ban.covers(post):
-                self.accuse("stop", f"{post.call_id} left although {ban.what} is forbidden since {ban.since:.3f}", *about)
+                self.accuse(
+                    "stop",
+                    f"{post.call_id} left although {ban.what} is forbidden since {ban.since:.3f}",
+                    *about,
+                )
         same = [one for one in self._provider.ledger.posts if one.call_id == post.call_id]
         if len(same) > 1:
             self.accuse("one POST", f"{post.call_id} was sent {len(same)} times", *about)
@@ -133,7 +146,9 @@ class Judge:
             ]
             if len(recent) > rate + BURST:
                 self.accuse(
-                    "rate", f"{len(recent)} POSTs within a second at {rate} a second", *(one.call_id for one in recent)
+                    "rate",
+                    f"{len(recent)} POSTs within a second at {rate} a second",
+                    *(one.call_id for one in recent),
                 )
 
     def _called(self, call: Call) -> None:
@@ -161,7 +176,28 @@ class Judge:
             "WHERE k.status = 'completed' AND c.state IN ('pending', 'in_progress')"
         )
         for campaign_id, _, phone_number in found:
-            self.accuse("completion", f"campaign {campaign_id} is completed before {phone_number} is done", phone_number)
+            self.accuse(
+                "completion",
+                f"campaign {campaign_id} is completed before {phone_number} is done",
+                phone_number,
+            )
+
+    def _look_at_rows(self) -> None:
+        """A row goes forward only, and its line is given up only when the call cannot be open."""
+        calls = {call.post.call_id: call for call in self._provider.ledger.calls}
+        for call_id, number, state, ending in self._body.look(
+            "SELECT call_id, phone_number, state, ending FROM call_attempts ORDER BY id"
+        ):
+            call = calls.get(call_id)
+            if call is not None and ending == Ending.NOT_PLACED:
+                self.accuse("truth", f"{call_id} was placed and is recorded as not placed", call_id, number)
+            if call is not None and call.ended_at is None and ending == Ending.UNKNOWN:
+                self.accuse("end", f"{call_id} is given up while it is open", call_id, number)
+            before, before_ending = self._seen.get(call_id, (AttemptState.DIALING, None))
+            was_given_up = before is AttemptState.ENDED and before_ending in GIVEN_UP
+            if ORDER[AttemptState(state)] < ORDER[before] and not was_given_up:
+                self.accuse("forward", f"{call_id} was {before} and is {state}", call_id, number)
+            self._seen[call_id] = (AttemptState(state), ending)
 
     def _look_at_liveness(self, are_workers_alive: bool) -> None:
         """Somebody is due, a line is free, nothing is wrong, and nobody is called."""
@@ -179,11 +215,14 @@ class Judge:
             "WHERE a.phone_number = c.phone_number AND a.settled_at IS NULL)"
         )
         self._waited = {
-            contact_id: self._waited.get(contact_id, 0.0) + 1 if are_workers_alive else 0.0 for contact_id, _ in found
+            contact_id: self._waited.get(contact_id, 0.0) + 1 if are_workers_alive else 0.0
+            for contact_id, _ in found
         }
         for contact_id, phone_number in found:
             if self._waited[contact_id] > PATIENCE_SECONDS:
-                self.accuse("liveness", f"{phone_number} is due, a line is free, and nobody calls", phone_number)
+                self.accuse(
+                    "liveness", f"{phone_number} is due, a line is free, and nobody calls", phone_number
+                )
 
     def _is_done(self) -> bool:
         if any(call.ended_at is None for call in self._provider.ledger.calls):
@@ -197,20 +236,22 @@ class Judge:
 
     # --- at the end
 
-    def _every_call_has_its_row(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _every_call_has_its_row(self, rows: Sequence[Row]) -> None:
         known = Counter(row["call_id"] for row in rows)
         for call in self._provider.ledger.calls:
             if known[call.post.call_id] != 1:
-                self.accuse("account", f"{call.post.call_id} has {known[call.post.call_id]} rows", call.post.call_id)
+                self.accuse(
+                    "account", f"{call.post.call_id} has {known[call.post.call_id]} rows", call.post.call_id
+                )
 
-    def _row_is_over(self, row: Mapping[str, Any]) -> None:
+    def _row_is_over(self, row: Row) -> None:
         if row["ended_at"] is None or row["settled_at"] is None:
             self.accuse(
                 "end", f"{row['call_id']} is {row['state']}, ended {row['ended_at']}, settled {row['settled_at']}",
                 row["call_id"], row["phone_number"],
             )  # fmt: skip
 
-    def _row_is_true(self, row: Mapping[str, Any]) -> None:
+    def _row_is_true(self, row: Row) -> None:
         calls = [call for call in self._provider.ledger.calls if call.post.call_id == row["call_id"]]
         about = (row["call_id"], row["phone_number"])
         ending = row["ending"]
@@ -227,11 +268,13 @@ class Judge:
         if ending not in allowed:
             self.accuse("truth", f"{row['call_id']} ended {call.ending} and is recorded as {ending}", *about)
 
-    def _one_at_a_time(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        last: dict[str, Mapping[str, Any]] = {}
+    def _one_at_a_time(self, rows: Sequence[Row]) -> None:
+        last: dict[str, Row] = {}
         for row in rows:
             before = last.get(row["phone_number"])
-            if before is not None and (before["settled_at"] is None or before["settled_at"] > row["claimed_at"]):
+            if before is not None and (
+                before["settled_at"] is None or before["settled_at"] > row["claimed_at"]
+            ):
                 self.accuse(
                     "one at a time",
                     f"{row['call_id']} was claimed before {before['call_id']} was settled",
@@ -239,7 +282,7 @@ class Judge:
                 )  # fmt: skip
             last[row["phone_number"]] = row
 
-    def _person_is_done(self, person: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _person_is_done(self, person: Row, rows: Sequence[Row]) -> None:
         state, number = person["state"], person["phone_number"]
         results = {call.result for call in self._calls_of(person["id"])}
         if state not in FINAL and person["held_until"] is None:
@@ -247,23 +290,38 @@ class Judge:
         if state in {"completed", "refused"} and state not in results:
             self.accuse("truth", f"{number} is {state}, and no call of theirs gave that", number)
 
-    def _budget_is_kept(self, person: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _budget_is_kept(self, person: Row, rows: Sequence[Row]) -> None:
         number = person["phone_number"]
         calls = self._calls_of(person["id"])
         most = self._plan.max_attempts + self._plan.network_retries
         rang = [call for call in calls if call.rang]
         if len(calls) > most or len(rang) > self._plan.max_attempts:
-            self.accuse("budget", f"{number} was called {len(calls)} times, and rang {len(rang)} times", number)
-        for before, after in zip(calls, calls[1:], strict=False):
-            if before.ended_at is None or after.began_at < before.ended_at + self._plan.retry_seconds - EPSILON:
+            self.accuse(
+                "budget", f"{number} was called {len(calls)} times, and rang {len(rang)} times", number
+            )
+        for before, after in pairwise(calls):
+            if (
+                before.ended_at is None
+                or after.began_at < before.ended_at + self._plan.retry_seconds - EPSILON
+            ):
                 self.accuse(
                     "spacing",
                     f"{number} was called again at {after.began_at:.3f}, the call before ended at {before.ended_at}",
                     number, before.post.call_id, after.post.call_id,
                 )  # fmt: skip
+            told = before.told_result_at
+            was_decided = self._plan.kind.keeps_our_id and before.result in {"completed", "refused"}
+            if was_decided and told is not None and told < (before.ended_at or 0) + RESULT_SECONDS - EPSILON:
+                self.accuse(
+                    "result",
+                    f"{number} was called again after {before.post.call_id} had given {before.result}",
+                    number, before.post.call_id, after.post.call_id,
+                )  # fmt: skip
         if person["state"] == "not_reached":
             maybe = [
-                row for row in rows if row["contact_id"] == person["id"] and row["ending"] != Ending.NOT_PLACED
+                row
+                for row in rows
+                if row["contact_id"] == person["id"] and row["ending"] != Ending.NOT_PLACED
             ]
             if len(maybe) < self._plan.max_attempts:
                 self.accuse("budget", f"{number} is given up after {len(maybe)} calls", number)
@@ -279,7 +337,9 @@ class Judge:
             lefts = sorted(call.post.left_at for call in calls)
             for first, beyond in zip(lefts, lefts[self._plan.cap :], strict=False):
                 if beyond - first < period:
-                    self.accuse("cap", f"{number} was called {len(lefts)} times, the cap is {self._plan.cap}", number)
+                    self.accuse(
+                        "cap", f"{number} was called {len(lefts)} times, the cap is {self._plan.cap}", number
+                    )
                     break
 
     def _calls_of(self, contact_id: int) -> list[Call]:

@@ -5,23 +5,23 @@ Here is what is broken; `mutants` breaks it and looks on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
     """`changes`: module, old text (found exactly once), new text. `sees`: an invariant that must be among the broken.
 
-    `sql` is done to the schema. `first_seed`: from which one looks, since it was seen there
-    last time. `on_postgres`: only where statements of several really run side by side does it harm.
+    `sql` is done to the schema. `focus`: what kind of
+    worlds shows it soon (see `plan.draw`). `on_postgres`: only where statements of several really run side by side does it harm.
     """
 
     name: str
     changes: Sequence[tuple[str, str, str]]
+    focus: Mapping[str, Any] = field(default_factory=dict)
     sql: str | None = None
-    first_seed: int = 0
     on_postgres: bool = False
 
 
@@ -29,13 +29,19 @@ def _of(module: str, old: str, new: str) -> tuple[str, str, str]:
     return (f"outdial.{module}", old, new)
 
 
+# Events do not mend what went wrong.
+SILENT: Final = {"webhook_lost": 0.9}
+# Calls wait for their slots, so that a command can come between a claim and its POST.
+SLOW_START: Final = {"calls_per_second": 1.0, "contacts": (3, 3), "lines": (3,), "shared_numbers": 0}
+
 MUTATIONS: Final = (
     Mutation(
         name="open calls are counted before the lock",
+        focus={"lines": (1,), "contacts": (3, 3), "workers": 3, "cap": None, "calls_per_second": None},
         changes=(
             _of(
                 "engine.claim",
-                "    account = accounts.lock(connection, account_id)\n    assert account is not None, \"accounts are never deleted\"\n",
+                '    account = accounts.lock(connection, account_id)\n    assert account is not None, "accounts are never deleted"\n',
                 "    counted_early = attempts.count_open(connection, account_id)\n    account = accounts.lock(connection, account_id)\n    assert account is not None\n",
             ),
             _of(
@@ -48,6 +54,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="open calls are not subtracted from the lines",
+        focus={"lines": (1,), "contacts": (3, 3)},
         changes=(
             _of(
                 "engine.claim",
@@ -58,6 +65,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="caps are counted only before the insert",
+        focus={
+            "lines": (2, 2),
+            "contacts": (2, 2),
+            "shared_numbers": 2,
+            "workers": 3,
+            "cap": 1,
+            "max_attempts": 3,
+        },
         changes=(
             _of(
                 "engine.claim",
@@ -79,6 +94,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="an empty look-up is proof at once",
+        focus={"kind": "exact", "late": 0.5, "answer_lost": 0.3},
         changes=(
             _of(
                 "domain.doubt",
@@ -89,6 +105,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="an empty look-up is proof where late POSTs are placed",
+        focus={"kind": "late", "late": 0.5},
         changes=(
             _of(
                 "domain.doubt",
@@ -99,6 +116,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the listing lag is not waited for",
+        focus={"kind": "exact", "late": 0.7, "contacts": (3, 3), "lines": (3,), **SILENT},
         changes=(
             _of(
                 "domain.doubt",
@@ -109,6 +127,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="a doubt is given up too early",
+        focus={"kind": "mute", "answer_lost": 0.6, **SILENT},
         changes=(
             _of(
                 "domain.doubt",
@@ -118,27 +137,8 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        name="a look-up that failed counts as an empty one",
-        changes=(
-            _of(
-                "domain.doubt",
-                "(asked.was_answered and not asked.events)",
-                "(not asked.events)",
-            ),
-        ),
-    ),
-    Mutation(
-        name="unsent attempts are released at once",
-        changes=(
-            _of(
-                "domain.doubt",
-                "        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress\n",
-                "        return release(progress, ErrorClass.RELEASED, at)\n",
-            ),
-        ),
-    ),
-    Mutation(
         name="sent attempts are released too",
+        focus={"crash_at_post": 0.2, **SILENT},
         changes=(
             _of(
                 "domain.doubt",
@@ -149,6 +149,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="sent attempts without an answer stay as they are",
+        focus={"crash_at_post": 0.2, **SILENT},
         changes=(
             _of(
                 "domain.doubt",
@@ -174,6 +175,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="a call is settled before its result",
+        focus={"kind": "exact", "result_late": 0.9, "retry_seconds": 0.5, "max_attempts": 3, "cap": None},
         changes=(
             _of(
                 "domain.settling",
@@ -184,6 +186,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="unsettled numbers may be called",
+        focus={"lines": (2, 2), "contacts": (2, 2), "shared_numbers": 2, "workers": 3, "cap": None},
         changes=(
             _of(
                 "storage.attempts",
@@ -200,6 +203,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the last check does not ask about exclusions",
+        focus={"commands": ("exclude",) * 3, **SLOW_START},
         changes=(
             _of(
                 "storage.attempts",
@@ -210,6 +214,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the last check does not ask about stops of accounts",
+        focus={"commands": ("stop_account",) * 3, **SLOW_START},
         changes=(
             _of(
                 "storage.attempts",
@@ -220,6 +225,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the last check does not ask about stops of everything",
+        focus={"commands": ("stop_all",) * 3, **SLOW_START},
         changes=(
             _of(
                 "storage.attempts",
@@ -230,6 +236,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the last check does not ask about pauses",
+        focus={"commands": ("pause",) * 3, **SLOW_START},
         changes=(
             _of(
                 "storage.attempts",
@@ -240,6 +247,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="a last check never gets too old",
+        focus={"commands": ("stop_all",) * 4, "stall": 0.8, "contacts": (3, 3), "lines": (1,)},
         changes=(
             _of(
                 "engine.dial",
@@ -250,6 +258,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the POST is sent without asking whether it may leave",
+        focus={"commands": ("stop_all",) * 4, "stall": 0.8, "contacts": (3, 3), "lines": (1,)},
         changes=(
             _of(
                 "engine.dial",
@@ -260,6 +269,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="an event takes a state back",
+        focus={"kind": "exact", "webhook_late": 0.9},
         changes=(
             _of(
                 "domain.attempt",
@@ -270,6 +280,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="an event brings an ended call back",
+        focus={"kind": "exact", "webhook_late": 0.9},
         changes=(
             _of(
                 "domain.attempt",
@@ -280,6 +291,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="a lost answer means not placed",
+        focus={"answer_lost": 0.4},
         changes=(
             _of(
                 "domain.answers",
@@ -290,6 +302,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="a released attempt counts",
+        focus={"unreachable": 0.5, "rate_limited": 0.3, "max_attempts": 2},
         changes=(
             _of(
                 "domain.retries",
@@ -299,17 +312,8 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        name="a released attempt loses its contact",
-        changes=(
-            _of(
-                "storage.attempts",
-                "        .where(attempts.c.ended_at.is_not(None), attempts.c.settled_at.is_(None), attempts.c.settle_at <= at)\n",
-                "        .where(attempts.c.ended_at.is_not(None), attempts.c.settled_at.is_(None), attempts.c.settle_at > at)\n",
-            ),
-        ),
-    ),
-    Mutation(
         name="an answer overwrites a faster webhook",
+        focus={"slow": 0.8},
         changes=(
             _of(
                 "engine.record",
@@ -320,6 +324,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="an error overwrites a faster webhook",
+        focus={"kind": "exact", "answer_lost": 0.6},
         changes=(
             _of(
                 "engine.record",
@@ -330,6 +335,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="the rate's cursor is not moved",
+        focus={"calls_per_second": 1.0, "contacts": (3, 3), "lines": (3,)},
         changes=(
             _of(
                 "engine.claim",
@@ -340,6 +346,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="delays count from the start of a call",
+        focus={"retry_seconds": 6.0, "max_attempts": 3, "cap": None},
         changes=(
             _of(
                 "storage.attempts",
@@ -349,22 +356,92 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        name="the same event counts again",
+        name="a look-up that failed is proof",
+        focus={"kind": "exact", "look_up_fails": 0.9, "answer_lost": 0.5, **SILENT},
         changes=(
             _of(
-                "engine.events",
-                "        if key not in new:\n",
-                "        if False:\n",
+                "domain.doubt",
+                "    if not asked.was_answered or asked.events or asked.is_ambiguous or not",
+                "    if asked.events or asked.is_ambiguous or not",
             ),
         ),
     ),
     Mutation(
-        name="who waits for a number is not let go",
+        name="what a look-up found is not heard",
+        focus={"kind": "exact", "answer_lost": 0.5, **SILENT},
         changes=(
             _of(
-                "storage.contacts",
-                "            contacts.c.held_until == contacts.c.next_attempt_at,\n        )\n        .with_for_update",
-                "            contacts.c.held_until != contacts.c.next_attempt_at,\n        )\n        .with_for_update",
+                "engine.reconcile",
+                "        return [*(hear(event) for event in asked.events), last]\n",
+                "        return [last]\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="released attempts may still be sent",
+        focus={"stall": 0.3},
+        changes=(
+            _of(
+                "storage.attempts",
+                "            rows.c.not_after,\n        )\n",
+                "            rows.c.dial_at,\n        )\n",
+            ),
+            _of(
+                "domain.doubt",
+                "        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress\n",
+                "        return release(progress, ErrorClass.RELEASED, at)\n",
+            ),
+            _of(
+                "storage.attempts",
+                "        attempts.c.state == AttemptState.DIALING,\n        attempts.c.sent_at",
+                "        attempts.c.sent_at",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a released attempt loses its contact",
+        focus={"unreachable": 0.5, "rate_limited": 0.3},
+        changes=(
+            _of(
+                "domain.retries",
+                "            state=ContactState.PENDING, attempts_count=0, next_attempt_at=due_at, stage=Stage.FIRST\n",
+                "            state=ContactState.NOT_REACHED, attempts_count=0, next_attempt_at=due_at, stage=Stage.FIRST\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="results that never come are waited for",
+        changes=(
+            _of(
+                "engine.events",
+                "    overdue = attempts.due_to_settle(connection, database_now(connection), limit)\n",
+                "    overdue: list[AttemptId] = []\n",
+            ),
+        ),
+    ),
+    Mutation(
+        name="one attempt too many",
+        changes=(
+            _of(
+                "domain.retries",
+                "    if len(spent) >= policy.max_attempts + granted",
+                "    if len(spent) > policy.max_attempts + granted",
+            ),
+        ),
+    ),
+    Mutation(
+        name="a cap allows one call more",
+        focus={"cap": 1, "max_attempts": 3},
+        changes=(
+            _of(
+                "domain.frequency",
+                "            sorted(leaving, reverse=True)[cap.max_calls - 1]\n",
+                "            sorted(leaving, reverse=True)[cap.max_calls]\n",
+            ),
+            _of(
+                "domain.frequency",
+                "            if len(leaving) >= cap.max_calls\n",
+                "            if len(leaving) > cap.max_calls\n",
             ),
         ),
     ),

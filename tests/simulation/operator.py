@@ -26,21 +26,29 @@ class Operator:
         self._world = world
         self._database = database
         self._judge = judge
-        if world.plan.operator_acts:
+        if world.plan.commands:
             # A person repeats a command that failed: what matters is what follows once it has succeeded.
             hub.start("operator", self._main).is_immune = True
 
     async def _main(self) -> None:
-        for _ in range(self._world.plan.operator_acts):
-            asyncio.create_task(self._act())
+        acts: dict[str, Callable[[], Callable[[], None] | None]] = {
+            "pause": self._pause,
+            "stop_account": self._stop_account,
+            "stop_all": self._stop_all,
+            "exclude": self._exclude,
+        }
+        await asyncio.gather(*(self._act(acts[command]) for command in self._world.plan.commands))
 
-    async def _act(self) -> None:
-        act = self._hub.chance.choice((self._pause, self._stop_account, self._stop_all, self._exclude))
-        await asyncio.sleep(self._hub.chance.uniform(0, LAST_SECONDS))
-        undo = act()
-        if undo is not None:
-            await asyncio.sleep(self._hub.chance.uniform(0.5, LONGEST_STOP_SECONDS))
-            undo()
+    async def _act(self, act: Callable[[], Callable[[], None] | None]) -> None:
+        # Often while the first calls are about to leave.
+        await asyncio.sleep(self._hub.chance.uniform(0.5, self._hub.chance.choice((3.0, LAST_SECONDS))))
+        try:
+            undo = act()
+            if undo is not None:
+                await asyncio.sleep(self._hub.chance.uniform(0.5, LONGEST_STOP_SECONDS))
+                undo()
+        except Exception as error:  # noqa: BLE001 - nothing strikes a command, so it must not fail
+            self._judge.accuse("no error", f"a command raised {type(error).__name__}: {error}")
 
     def _pause(self) -> Callable[[], None]:
         campaign_id, name = self._hub.chance.choice(list(self._world.campaigns.items()))
@@ -76,7 +84,7 @@ class Operator:
 
     def _exclude(self) -> None:
         number = self._hub.chance.choice(self._world.people).phone_number
-        self._do(exclusions.add, [number], exclusions.Terms("asked", "simulated"))
+        self._do(exclusions.add, [number], exclusions.Terms(reason="asked", source="simulated"))
         self._judge.forbid(f"the number {number}", lambda post: post.to == number)
 
     def _do(self, operation: Callable[..., Any], *arguments: Any, **named: Any) -> None:

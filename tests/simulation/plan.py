@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from outdial.domain.doubt import Capabilities
@@ -12,7 +13,7 @@ RING_SECONDS: Final = 5
 TALK_SECONDS: Final = 10
 RESULT_SECONDS: Final = 4.0
 LATE_SECONDS: Final = 25.0
-LISTING_LAG_SECONDS: Final = 2.0
+LISTING_LAG_SECONDS: Final = 5.0
 CAP_HOURS: Final = 1
 
 
@@ -101,7 +102,8 @@ class Plan:
     cap: int | None
     rates: Rates
     faults_end: float
-    operator_acts: int
+    # What the operator does, each at some time.
+    commands: tuple[str, ...]
     answer_seconds: float
 
     def __str__(self) -> str:
@@ -115,9 +117,11 @@ class Plan:
             f"provider {self.kind.name}; campaigns of {self.contacts} contacts, {self.shared_numbers} numbers in "
             f"several; {self.max_attempts} attempts and {self.network_retries} network retries, {self.retry_seconds} s "
             f"apart; cap {self.cap}; faults until {self.faults_end:.0f} s: {faults or 'none'}; "
-            f"{self.operator_acts} commands"
+            f"commands: {', '.join(self.commands) or 'none'}"
         )
 
+
+COMMANDS: Final = ("pause", "stop_account", "stop_all", "exclude")
 
 # By fault: in what part of the worlds it is, and how often at most.
 FAULTS: Final[dict[str, tuple[float, float]]] = {
@@ -144,8 +148,17 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
 }
 
 
-def draw(chance: random.Random) -> Plan:
-    """The world of a seed; one of eight has no faults at all."""
+def draw(chance: random.Random, focus: Mapping[str, Any] | None = None) -> Plan:
+    """The world of a seed; one of eight has no faults at all. `focus`: what is not left to chance, rates too."""
+    plan = _draw(chance)
+    given = dict(focus or {})
+    rates = {name: given.pop(name) for name in list(given) if name in FAULTS}
+    if "kind" in given:
+        given["kind"] = next(kind for kind in KINDS if kind.name == given["kind"])
+    return replace(plan, **given, rates=replace(plan.rates, **rates))
+
+
+def _draw(chance: random.Random) -> Plan:
     accounts = chance.choice((1, 1, 2))
     campaigns = chance.choice((1, 2)) if accounts == 1 else 2
     contacts = tuple(chance.randint(1, 3) for _ in range(campaigns))
@@ -168,6 +181,6 @@ def draw(chance: random.Random) -> Plan:
         cap=chance.choice((None, None, None, 1, 2)),
         rates=Rates(**rates),
         faults_end=chance.uniform(15, 40),
-        operator_acts=chance.choice((0, 0, 1, 2)),
+        commands=tuple(chance.choice(COMMANDS) for _ in range(chance.choice((0, 0, 1, 2)))),
         answer_seconds=chance.choice((0.02, 0.4)),
     )

@@ -114,9 +114,9 @@ class SimulatedWorker(Process):
         while not started:
             started = await self.guarded(self._begin)
             await asyncio.sleep(TROUBLE_SECONDS)
-        for lane in self._lanes:
-            asyncio.create_task(self._work(lane))
-        await self.every(LOOK_SECONDS, self._reconcile)
+        await asyncio.gather(
+            *(self._work(lane) for lane in self._lanes), self.every(LOOK_SECONDS, self._reconcile)
+        )
 
     def wake(self) -> None:
         for event in self._woken:
@@ -159,11 +159,14 @@ class SimulatedWorker(Process):
                 task.add_done_callback(self._done)
             if claimed.calls:
                 self.hub.tell(
-                    "claims " + ", ".join(f"{call.call_id} to {call.contact.phone_number}" for call in claimed.calls),
+                    "claims "
+                    + ", ".join(f"{call.call_id} to {call.contact.phone_number}" for call in claimed.calls),
                     *(str(call.call_id) for call in claimed.calls),
                     *(call.contact.phone_number for call in claimed.calls),
                 )
-            if claimed.may_go_on and outlook.is_anybody_due(self.around.body, self.hub.instant(), lane.account.id):
+            if claimed.may_go_on and outlook.is_anybody_due(
+                self.around.body, self.hub.instant(), lane.account.id
+            ):
                 continue
             await self._sleep(woken, _pause(claimed), lane.account.id)
             if outlook.may_complete(self.around.body):
@@ -207,13 +210,17 @@ class SimulatedIntake(Process):
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self._events: GroupCommit[ReceivedEvent, Heard] = GroupCommit(self._write, limit=1000)
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def main(self) -> None:
         """It only waits for others."""
 
     def take(self, account_id: AccountId, event: CallEvent, was_answered: Callable[[], None]) -> None:
         """In its own loop."""
-        asyncio.create_task(self._take(ReceivedEvent(account_id=account_id, event=event, payload={}), was_answered))
+        received = ReceivedEvent(account_id=account_id, event=event, payload={})
+        task = asyncio.create_task(self._take(received, was_answered))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _take(self, received: ReceivedEvent, was_answered: Callable[[], None]) -> None:
         about = tuple(str(one) for one in (received.event.call_id, received.event.provider_call_id) if one)
@@ -267,8 +274,10 @@ class Keeper:
 
 def _pause(claimed: Claimed) -> float:
     if claimed.next_due_at is None or claimed.at is None:
-        return POLL_SECONDS
-    return min(POLL_SECONDS, max(0.25 if claimed.held else 0.005, (claimed.next_due_at - claimed.at).total_seconds()))
+        return LOOK_SECONDS
+    return min(
+        LOOK_SECONDS, max(0.25 if claimed.held else 0.005, (claimed.next_due_at - claimed.at).total_seconds())
+    )
 
 
 def _start(connection: sa.Connection, name: str) -> WorkerId:

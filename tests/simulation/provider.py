@@ -60,6 +60,7 @@ class Call:
     result: str | None = None
     status: EventKind = EventKind.INITIATED
     told_end: bool = False
+    told_result_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -154,7 +155,9 @@ class SimulatedProvider:
         call = Call(post, f"P{len(self.ledger.calls) + 1}", began_at=self.hub.at)
         self._by_call_id[post.call_id] = call
         self.ledger.calls.append(call)
-        self.hub.tell(f"takes the call to {post.to} as {call.provider_call_id}", post.call_id, post.to, who="provider")
+        self.hub.tell(
+            f"takes the call to {post.to} as {call.provider_call_id}", post.call_id, post.to, who="provider"
+        )
         self.on_call(call)
         chance = self.hub.chance
         if chance.random() < 0.15:
@@ -240,6 +243,8 @@ class SimulatedProvider:
             answered.append(True)
             if event.kind is EventKind.ENDED:
                 call.told_end = True
+            if event.result is not None and call.told_result_at is None:
+                call.told_result_at = self.hub.at
 
         self._deliver(AccountId(call.post.account_id), event, was_answered)
         if tries > 1:
@@ -297,9 +302,13 @@ class SimulatedCaller:
             except TelephonyProviderError as error:
                 answer.append(error)
             # The way back; nobody may wait there any more.
-            hub.later(self._way(fate), lambda: loop.call_soon_threadsafe(arrived.set))
+            hub.later(self._way(fate), arrive)
 
         loop = asyncio.get_running_loop()
+
+        def arrive() -> None:
+            loop.call_soon(arrived.set)
+
         hub.later(self._travel(fate), read)
         await self._points.at_post("after the POST has left")
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from outdial.domain.attempt import CallEvent
 from outdial.domain.ids import AccountId, CallId
 from tests.simulation.databases import Body
 from tests.simulation.faults import Faults
-from tests.simulation.hub import BEGIN, Hub, VirtualClock
+from tests.simulation.hub import BEGIN, Hub
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.operator import Operator
 from tests.simulation.plan import Plan, draw
@@ -38,10 +40,10 @@ class Outcome:
     calls: int
 
 
-def run(seed: int, body: Body) -> Outcome:
-    """The same for the same seed."""
+def run(seed: int, body: Body, focus: Mapping[str, Any] | None = None) -> Outcome:
+    """The same for the same seed. `focus`: see `plan.draw`."""
     chance = random.Random(seed)
-    plan = draw(chance)
+    plan = draw(chance, focus)
     story = Story()
     hub = body.hub_for(chance, story)
     faults = Faults(hub, plan)
@@ -88,7 +90,7 @@ class _World:
         self._intake = Keeper(hub, "intake", lambda: SimulatedIntake(around))
         for index in range(plan.workers):
             name = f"worker-{index + 1}"
-            self._workers.append(Keeper(hub, name, lambda name=name: SimulatedWorker(around, name)))
+            self._workers.append(Keeper(hub, name, partial(SimulatedWorker, around, name)))
         self.operator = Operator(hub, world, around.database(), self.judge)
         self._tick()
 
@@ -101,19 +103,15 @@ class _World:
         self.hub.later(TICK_SECONDS, self._tick)
 
     def _notify(self) -> None:
+        """As Postgres does: everybody who listens, a little later; and nobody where the connection was just lost."""
         for worker in self._workers:
-            process = worker.process
-            if process is None or worker.actor is None or self.provider.draws(self.hub_rates.notification_lost):
+            if self.provider.draws(self.provider.plan.rates.notification_lost):
                 continue
-            assert isinstance(process, SimulatedWorker)
-            loop = worker.actor.loop
-            wake = process.wake
-            delay = self.hub.chance.uniform(0, NOTIFY_SECONDS)
-            self.hub.later(delay, lambda loop=loop, wake=wake: loop.call_soon(wake))
-
-    @property
-    def hub_rates(self):
-        return self.provider.plan.rates
+            if isinstance(worker.process, SimulatedWorker) and worker.actor is not None:
+                self.hub.later(
+                    self.hub.chance.uniform(0, NOTIFY_SECONDS),
+                    partial(worker.actor.loop.call_soon, worker.process.wake),
+                )
 
     def _deliver(self, account_id: AccountId, event: CallEvent, was_answered: Callable[[], None]) -> None:
         intake = self._intake

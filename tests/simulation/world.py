@@ -17,8 +17,7 @@ from outdial.domain.contact import Stage
 from outdial.domain.ids import AccountId, CampaignId, ContactId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.rules import RuleBook
-from outdial.storage import accounts, buckets, calling_zones, campaigns
-from outdial.storage.tables import contacts
+from outdial.storage import accounts, buckets, calling_zones, campaigns, tables
 from tests.simulation.plan import CAP_HOURS, RESULT_SECONDS, RING_SECONDS, TALK_SECONDS, Plan
 from tests.support.rules import Rules, rule
 from tests.support.world import ROME, number
@@ -84,8 +83,8 @@ def settle(connection: sa.Connection, plan: Plan, at: datetime) -> World:
         definition = _definition(plan, name, f"account-{index % len(account_ids) + 1}")
         campaign_id = campaigns.insert(connection, account_id, definition, at)
         connection.execute(
-            sa.update(campaigns.campaigns)
-            .where(campaigns.campaigns.c.id == campaign_id)
+            sa.update(tables.campaigns)
+            .where(tables.campaigns.c.id == campaign_id)
             .values(status=CampaignStatus.RUNNING)
         )
         names[campaign_id] = name
@@ -103,7 +102,11 @@ def settle(connection: sa.Connection, plan: Plan, at: datetime) -> World:
             }
             for one in own
         ]
-        ids = connection.execute(sa.insert(contacts).returning(contacts.c.id), rows).scalars().all()
+        ids = (
+            connection.execute(sa.insert(tables.contacts).returning(tables.contacts.c.id), rows)
+            .scalars()
+            .all()
+        )
         people += [
             Person(
                 contact_id=ContactId(contact_id),
