@@ -7,6 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from outdial.storage.database import IDLE_IN_TRANSACTION_SECONDS
 from tests.simulation.hub import Hub
 from tests.simulation.plan import Plan
 
@@ -27,8 +28,12 @@ class Faults:
         self.rates = plan.rates
 
     def at_statement(self) -> None:
-        if self.hub.current is None:
+        actor = self.hub.current
+        if actor is None:
             return
+        if self._draws(self.rates.dawdle):
+            # Where transactions stand side by side, others do much in the middle of this one.
+            actor.sleeps_until = self.hub.at + self.hub.chance.uniform(0, IDLE_IN_TRANSACTION_SECONDS)
         self.hub.pause_here()
         self._strike(self.rates.crash_at_statement, "before a statement")
         self._lose_connection("before a statement")

@@ -10,16 +10,22 @@ import importlib.abc
 import importlib.util
 import logging
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Final
 
 from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.support.databases import PostgresServer
+from tests.support.postgres_process import start_postgres
+from tests.support.run_folder import RunFolder
 
 SEEDS_AT_MOST: Final = 300
 SECONDS_AT_MOST: Final = 60.0
@@ -61,29 +67,40 @@ def problems(mutation: Mutation) -> list[str]:
 def try_all(mutations: Sequence[Mutation], jobs: int) -> Iterator[Caught]:
     """Each in a process of its own, as they are done."""
     # Forked, so that what the engine imports from elsewhere is imported once.
+    warm_up()
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=None) as pool:
+    with ExitStack() as stack:
+        postgres: tuple[str, Path] | None = None
+        if any(one.on_postgres for one in mutations):
+            folder = RunFolder.create()
+            stack.callback(folder.close)
+            postgres = (start_postgres(folder).url, folder.path)
+        pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context))
         yield from (
-            done.result() for done in as_completed([pool.submit(_in_child, one.name) for one in mutations])
+            done.result() for done in as_completed([pool.submit(_in_child, one.name, postgres) for one in mutations])
         )
 
 
-def _in_child(name: str) -> Caught:
+def _in_child(name: str, postgres: tuple[str, Path] | None) -> Caught:
     """A pool's process lives on, so the mutant lives in a child of it."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=lambda: sender.send(try_one(_named(name))))
+
+    def work() -> None:
+        sender.send(try_one(_named(name), postgres))
+
+    child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
     sender.close()
     try:
         found: Caught = receiver.recv()
     except EOFError:
-        found = Caught(mutation=name, by="the process died", seed=None, seeds=0, seconds=0)
+        found = Caught(mutation=name, by=None, seed=None, seeds=0, seconds=0)
     child.join()
     return found
 
 
-def try_one(mutation: Mutation) -> Caught:
-    """In this very process, which is good for nothing else afterwards."""
+def try_one(mutation: Mutation, postgres: tuple[str, Path] | None = None) -> Caught:
+    """In this very process, which is good for nothing else afterwards. `postgres`: a server's URL and its run's folder."""
     loaded = [module for module, _, _ in mutation.changes if module in sys.modules]
     if loaded:
         raise RuntimeError(f"{loaded} cannot be changed any more")
@@ -94,29 +111,30 @@ def try_one(mutation: Mutation) -> Caught:
     begun = time.monotonic()
     # Only now, so that they get the engine as it is changed.
     from tests.simulation.run import run
+    from tests.simulation.servers import body_of
 
-    body = _body_of(mutation)
-    logging.disable(logging.CRITICAL)
-    tried = 0
-    while tried < SEEDS_AT_MOST and time.monotonic() - begun < SECONDS_AT_MOST:
-        seed = tried
-        tried += 1
-        outcome = run(seed, body, mutation.focus)
-        if outcome.violations:
-            return Caught(
-                mutation=mutation.name,
-                by=str(outcome.violations[0]),
-                seed=seed,
-                seeds=tried,
-                seconds=time.monotonic() - begun,
-            )
+    with ExitStack() as stack:
+        url: str | None = None
+        if mutation.on_postgres:
+            assert postgres is not None, "a mutant on Postgres needs a server"
+            server = PostgresServer(postgres[0], RunFolder.join(postgres[1]), f"mutant{os.getpid()}")
+            url = stack.enter_context(server.database())
+        body = body_of(url, mutation.sql)
+        stack.callback(body.close)
+        logging.disable(logging.CRITICAL)
+        tried = 0
+        while tried < SEEDS_AT_MOST and time.monotonic() - begun < SECONDS_AT_MOST:
+            outcome = run(tried, body, mutation.focus)
+            tried += 1
+            if outcome.violations:
+                return Caught(
+                    mutation=mutation.name,
+                    by=str(outcome.violations[0]),
+                    seed=outcome.seed,
+                    seeds=tried,
+                    seconds=time.monotonic() - begun,
+                )
     return Caught(mutation=mutation.name, by=None, seed=None, seeds=tried, seconds=time.monotonic() - begun)
-
-
-def _body_of(mutation: Mutation) -> Any:
-    from tests.simulation.databases import SqliteBody
-
-    return SqliteBody(mutation.sql)
 
 
 def _named(name: str) -> Mutation:
@@ -170,9 +188,8 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     chosen = [
         one
         for one in MUTATIONS
-        if not one.on_postgres and (not given.names or any(name in one.name for name in given.names))
+        if not given.names or any(name in one.name for name in given.names)
     ]
-    warm_up()
     unseen = 0
     for caught in try_all(chosen, given.jobs):
         say(str(caught))

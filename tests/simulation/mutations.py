@@ -71,6 +71,8 @@ MUTATIONS: Final = (
             "shared_numbers": 2,
             "workers": 3,
             "cap": 1,
+            "dawdle": 0.05,
+            "bad_number": 0.6,
             "max_attempts": 3,
         },
         changes=(

@@ -83,6 +83,8 @@ class Rates:
     lost_connection: float = 0.0
     # Stopped in its tracks and resumed, per edge of a POST.
     stall: float = 0.0
+    # Stopped in the middle of a transaction, for less than the database has patience.
+    dawdle: float = 0.0
     notification_lost: float = 0.0
 
 
@@ -144,6 +146,7 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
     "crash_at_post": (0.4, 0.06),
     "lost_connection": (0.3, 0.003),
     "stall": (0.3, 0.06),
+    "dawdle": (0.3, 0.02),
     "notification_lost": (0.2, 0.5),
 }
 

@@ -16,6 +16,7 @@ from tests.simulation.story import Story
 
 # How long a statement may take before it is asked whether it waits for somebody.
 LOOK_AFTER_SECONDS: Final = 0.004
+STATEMENT_SECONDS: Final = 0.006
 # No run of ours takes that long in one statement.
 HANG_SECONDS: Final = 30.0
 
@@ -79,6 +80,8 @@ class ThreadedHub(Hub):
         actor = self.current
         if actor is None:
             return
+        # A statement takes its time, in which transactions of others begin.
+        actor.sleeps_until = max(actor.sleeps_until, self.at + self.chance.uniform(0, STATEMENT_SECONDS))
         actor.is_midway = True
         self._runners[actor].give_back()
         actor.is_midway = False
