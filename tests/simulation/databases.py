@@ -23,7 +23,7 @@ from tests.simulation.story import Story
 class Points(Protocol):
     """Told where an actor stands; may raise what befalls it there."""
 
-    def at_statement(self) -> None: ...
+    def at_statement(self, statement: str) -> None: ...
 
     def before_commit(self) -> None: ...
 
@@ -122,9 +122,9 @@ class SqliteBody:
         assert self._hub is not None
         return self._hub.instant().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
-    def _at_statement(self, *_: Any) -> None:
+    def _at_statement(self, _: Any, __: Any, statement: str, *___: Any) -> None:
         if self._points is not None:
-            self._points.at_statement()
+            self._points.at_statement(statement)
 
     def _before_commit(self, _: sa.Connection) -> None:
         if self._points is not None:

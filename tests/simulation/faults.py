@@ -27,13 +27,16 @@ class Faults:
         self.plan = plan
         self.rates = plan.rates
 
-    def at_statement(self) -> None:
+    def at_statement(self, statement: str) -> None:
         actor = self.hub.current
         if actor is None:
             return
-        if self._draws(self.rates.dawdle):
+        is_claim = statement.startswith("INSERT INTO call_attempts")
+        if self._draws(self.rates.dawdle_in_claim if is_claim else self.rates.dawdle):
             # Where transactions stand side by side, others do much in the middle of this one.
-            actor.sleeps_until = self.hub.at + self.hub.chance.uniform(0, IDLE_IN_TRANSACTION_SECONDS)
+            seconds = self.hub.chance.uniform(0, IDLE_IN_TRANSACTION_SECONDS)
+            self.hub.tell(f"DAWDLES for {seconds:.2f} s before {statement.split('(', maxsplit=1)[0][:40]!r}")
+            actor.sleeps_until = self.hub.at + seconds
         self.hub.pause_here()
         self._strike(self.rates.crash_at_statement, "before a statement")
         self._lose_connection("before a statement")

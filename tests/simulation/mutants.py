@@ -77,7 +77,8 @@ def try_all(mutations: Sequence[Mutation], jobs: int) -> Iterator[Caught]:
             postgres = (start_postgres(folder).url, folder.path)
         pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context))
         yield from (
-            done.result() for done in as_completed([pool.submit(_in_child, one.name, postgres) for one in mutations])
+            done.result()
+            for done in as_completed([pool.submit(_in_child, one.name, postgres) for one in mutations])
         )
 
 
@@ -185,11 +186,7 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     parser.add_argument("names", nargs="*", help="parts of names; none: all")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args(arguments)
-    chosen = [
-        one
-        for one in MUTATIONS
-        if not given.names or any(name in one.name for name in given.names)
-    ]
+    chosen = [one for one in MUTATIONS if not given.names or any(name in one.name for name in given.names)]
     unseen = 0
     for caught in try_all(chosen, given.jobs):
         say(str(caught))

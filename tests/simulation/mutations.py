@@ -31,6 +31,21 @@ def _of(module: str, old: str, new: str) -> tuple[str, str, str]:
 
 # Events do not mend what went wrong.
 SILENT: Final = {"webhook_lost": 0.9}
+# Nothing else keeps the calls from being made.
+HEALTHY: Final = dict.fromkeys(
+    (
+        "unreachable",
+        "answer_lost",
+        "error_after",
+        "error_before",
+        "late",
+        "slow",
+        "rate_limited",
+        "bad_number",
+        "rejected",
+    ),
+    0.0,
+)
 # Calls wait for their slots, so that a command can come between a claim and its POST.
 SLOW_START: Final = {"calls_per_second": 1.0, "contacts": (3, 3), "lines": (3,), "shared_numbers": 0}
 
@@ -66,14 +81,15 @@ MUTATIONS: Final = (
     Mutation(
         name="caps are counted only before the insert",
         focus={
-            "lines": (2, 2),
-            "contacts": (2, 2),
-            "shared_numbers": 2,
-            "workers": 3,
+            "lines": (1, 1),
+            "contacts": (1, 1),
+            "shared_numbers": 1,
+            "workers": 2,
             "cap": 1,
-            "dawdle": 0.05,
-            "bad_number": 0.6,
-            "max_attempts": 3,
+            "dawdle_in_claim": 0.6,
+            # Short enough to be over in the middle of another claim.
+            "endings": ("failed",),
+            **HEALTHY,
         },
         changes=(
             _of(

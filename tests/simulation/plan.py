@@ -85,6 +85,8 @@ class Rates:
     stall: float = 0.0
     # Stopped in the middle of a transaction, for less than the database has patience.
     dawdle: float = 0.0
+    # The same, between what a claim has counted and what it inserts.
+    dawdle_in_claim: float = 0.0
     notification_lost: float = 0.0
 
 
@@ -107,6 +109,8 @@ class Plan:
     # What the operator does, each at some time.
     commands: tuple[str, ...]
     answer_seconds: float
+    # What becomes of calls, each as likely as the others.
+    endings: tuple[str, ...] = ("no_answer", "busy", "failed", "answered", "answered", "answered")
 
     def __str__(self) -> str:
         faults = ", ".join(
@@ -147,6 +151,7 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
     "lost_connection": (0.3, 0.003),
     "stall": (0.3, 0.06),
     "dawdle": (0.3, 0.02),
+    "dawdle_in_claim": (0.3, 0.3),
     "notification_lost": (0.2, 0.5),
 }
 

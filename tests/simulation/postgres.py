@@ -90,7 +90,7 @@ class PostgresBody:
             if statement == BEGIN_POSTGRES:
                 statement = BEGIN_WITHOUT_LIMITS
             else:
-                self._points.at_statement()
+                self._points.at_statement(statement)
             self._set_clock()
             raw: Any = connection.connection.driver_connection
             self._hub.enter_statement(raw.info.backend_pid)

@@ -144,6 +144,8 @@ class SimulatedWorker(Process):
     async def _work(self, lane: Lane) -> None:
         woken = asyncio.Event()
         self._woken.append(woken)
+        # So that two workers are not always at the same account.
+        await asyncio.sleep(self.hub.chance.uniform(0, 0.2))
         while True:
             woken.clear()
             claimed = Claimed()

@@ -162,7 +162,7 @@ class SimulatedProvider:
         chance = self.hub.chance
         if chance.random() < 0.15:
             self._say(call, EventKind.INITIATED)
-        fate = chance.choice(("no_answer", "busy", "failed", "answered", "answered", "answered"))
+        fate = chance.choice(self.plan.endings)
         if fate == "failed":
             self.hub.later(chance.uniform(0.1, 1), lambda: self._end(call, Ending.FAILED))
         else:
