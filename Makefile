@@ -6,6 +6,9 @@ VENV ?= .venv
 # More workers than that only wait for the one Postgres that they share.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); if [ "$$n" -gt 4 ]; then n=4; fi; echo "$$n")
 ARGS ?=
+SEEDS ?= 1000
+FIRST ?= 0
+DATABASE ?= sqlite
 
 VENV_PYTHON := $(VENV)/bin/python
 RUNTIME := $(VENV)/.stamp-runtime
@@ -13,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 PIP := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos coverage lint fix bench
+.PHONY: help demo test chaos simulate coverage lint fix bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +30,9 @@ test: $(DEV) ## all tests, on SQLite and on a Postgres that they bring along
 
 chaos: $(DEV) ## kills, stalls, crashes and a faulty provider, then every promise judged; ARGS="--seeds 200" for a night
 	$(VENV_PYTHON) -m tests.chaos $(ARGS)
+
+simulate: $(DEV) ## the engine in virtual time, against a faulty provider: SEEDS=5000 FIRST=0 DATABASE=postgres
+	@$(VENV_PYTHON) -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --database $(DATABASE) --jobs $(WORKERS) $(ARGS)
 
 coverage: $(DEV) ## all tests, and which lines they never reached
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-report=html $(ARGS)

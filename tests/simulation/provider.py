@@ -119,8 +119,8 @@ class SimulatedProvider:
             raise InDoubt("bad gateway", http_status=502)
         return OutboundCallResponse(provider_call_id=ProviderCallId(call.provider_call_id), status="queued")
 
-    def look_up(self, query: LookUp) -> Sequence[CallEvent]:
-        """What is listed by now."""
+    def look_up(self, account_id: AccountId, query: LookUp) -> Sequence[CallEvent]:
+        """What is listed by now among the account's calls."""
         if self.draws(self.plan.rates.look_up_fails):
             raise InDoubt("the look-up timed out")
         seen = self.hub.at - self.hub.chance.uniform(0, LISTING_LAG_SECONDS)
@@ -130,7 +130,7 @@ class SimulatedProvider:
             found = [call for call in self.ledger.calls if call.provider_call_id == query.provider_call_id]
         else:
             found = [call for call in self.ledger.calls if self._is_alike(call, query)]
-        listed = [call for call in found if call.began_at <= seen]
+        listed = [call for call in found if call.began_at <= seen and call.post.account_id == account_id]
         self.hub.tell(
             f"is asked, and lists {[f'{c.provider_call_id} {c.ending or c.status}' for c in listed]}",
             str(query.call_id),
@@ -142,7 +142,7 @@ class SimulatedProvider:
         if query.sent_at is None or call.post.to != query.to:
             return False
         began = self.hub.instant() - timedelta(seconds=self.hub.at - call.began_at)
-        return abs((began - query.sent_at).total_seconds()) < LATE_SECONDS + 5
+        return -1 < (began - query.sent_at).total_seconds() < LATE_SECONDS + 5
 
     def _as_found(self, call: Call) -> CallEvent:
         is_over = call.ending is not None
@@ -326,7 +326,7 @@ class SimulatedCaller:
 
     async def look_up(self, query: LookUp) -> Sequence[CallEvent]:
         await asyncio.sleep(self._provider.hub.chance.uniform(0.01, 0.3))
-        return self._provider.look_up(query)
+        return self._provider.look_up(self._account_id, query)
 
     async def probe(self, unused: CallId) -> None:
         await asyncio.sleep(0.05)
