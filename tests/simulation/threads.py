@@ -19,6 +19,7 @@ LOOK_AFTER_SECONDS: Final = 0.004
 STATEMENT_SECONDS: Final = 0.006
 # No run of ours takes that long in one statement.
 HANG_SECONDS: Final = 30.0
+SECONDS_TO_BE_NOTICED: Final = 10
 
 BlockersOf = Callable[[int], list[int]]
 """Which sessions (by process id) the session waits for."""
@@ -93,6 +94,10 @@ class ThreadedHub(Hub):
         """In the actor's thread: a statement begins, which may have to wait."""
         if self.current is not None:
             runner = self._runners[self.current]
+            for other in self._runners.values():
+                # A session of the pool goes from hand to hand.
+                if other.pid == pid:
+                    other.pid = None
             runner.pid, runner.is_in_statement = pid, True
 
     def leave_statement(self) -> None:
@@ -136,7 +141,9 @@ class ThreadedHub(Hub):
         if runner is not None:
             runner.end()
             # The session of a dead process holds its locks until the server has noticed.
-            while runner.pid is not None and not self._is_gone(runner.pid):
+            for _ in range(SECONDS_TO_BE_NOTICED * 1000):
+                if runner.pid is None or self._is_gone(runner.pid):
+                    break
                 threading.Event().wait(0.001)
         self._see_who_was_blocked()
         super()._bury(actor)
