@@ -56,3 +56,11 @@ def may_complete(body: Body) -> bool:
             "WHERE c.campaign_id = k.id AND c.state IN ('pending', 'in_progress')) LIMIT 1"
         )
     )
+
+
+def in_trouble(body: Body) -> list[AccountId]:
+    """Accounts that are suspended, or whose breaker is open."""
+    found = body.look(
+        "SELECT id FROM provider_configurations WHERE suspended_at IS NOT NULL OR breaker = 'open'"
+    )
+    return [AccountId(row[0]) for row in found]

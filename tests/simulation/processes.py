@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -18,7 +19,11 @@ from outdial.engine.definitions import Definitions
 from outdial.engine.dial import DialResult
 from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
-from outdial.engine.reconcile import look_up, tidy
+from outdial.engine.lease import Lease, Onlooker
+from outdial.engine.look_ups import look_up
+from outdial.engine.outage import Outage
+from outdial.engine.probes import probe
+from outdial.engine.reconcile import tidy
 from outdial.engine.scheduler import Lane
 from outdial.engine.transactions import Transactions
 from outdial.files.rule_books import RuleBooks
@@ -31,6 +36,8 @@ from tests.simulation.faults import Faults, is_injected
 from tests.simulation.hub import Actor, Hub, VirtualClock
 from tests.simulation.provider import SimulatedCaller, SimulatedProvider
 
+log = logging.getLogger("outdial.simulation")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -38,6 +45,7 @@ R = TypeVar("R")
 POLL_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 1.5
 TROUBLE_SECONDS: Final = 0.5
+BEAT_SECONDS: Final = 4.0
 SLOWEST_TRANSACTION_SECONDS: Final = 0.02
 
 
@@ -108,6 +116,13 @@ class SimulatedWorker(Process):
         self._woken: list[asyncio.Event] = []
         self._lanes: list[Lane] = []
         self._next_reconcile = 0.0
+        clock = VirtualClock(around.hub)
+        patience = self.known.patience
+        self._lease = Lease(clock, patience)
+        self._onlooker = Onlooker(clock, patience)
+        self._outage = Outage(clock, log, "nothing is dialed")
+        self._clock = clock
+        self._worker_id: WorkerId | None = None
 
     async def main(self) -> None:
         started = False
@@ -115,7 +130,9 @@ class SimulatedWorker(Process):
             started = await self.guarded(self._begin)
             await asyncio.sleep(TROUBLE_SECONDS)
         await asyncio.gather(
-            *(self._work(lane) for lane in self._lanes), self.every(LOOK_SECONDS, self._reconcile)
+            *(self._work(lane) for lane in self._lanes),
+            self.every(LOOK_SECONDS, self._reconcile),
+            self.every(BEAT_SECONDS, self._beat),
         )
 
     def wake(self) -> None:
@@ -123,7 +140,10 @@ class SimulatedWorker(Process):
             event.set()
 
     async def _begin(self) -> None:
+        began_at = self._clock.monotonic()
         worker_id = await self.transactions.run(_start, self._name)
+        self._worker_id = worker_id
+        self._lease.renewed(began_at)
         found = await self.transactions.run(accounts.all_accounts)
         self._lanes = [self._lane_of(account, worker_id) for account in found]
 
@@ -136,9 +156,11 @@ class SimulatedWorker(Process):
             claim_settings=ClaimSettings(
                 batch_size=4, scheduler_time_zone="Europe/Rome", new_call_id=self.around.new_call_id
             ),
+            lease=self._lease,
+            outage=self._outage,
             transactions=self.transactions,
             known=self.known,
-            clock=VirtualClock(self.hub),
+            clock=self._clock,
         )
 
     async def _work(self, lane: Lane) -> None:
@@ -148,6 +170,9 @@ class SimulatedWorker(Process):
         await asyncio.sleep(self.hub.chance.uniform(0, 0.2))
         while True:
             woken.clear()
+            if not self._lease.is_held:
+                await asyncio.sleep(TROUBLE_SECONDS)
+                continue
             claimed = Claimed()
 
             async def claim() -> None:
@@ -173,6 +198,15 @@ class SimulatedWorker(Process):
             await self._sleep(woken, _pause(claimed), lane.account.id)
             if outlook.may_complete(self.around.body):
                 await self.guarded(lane.keep_up)
+
+    async def _beat(self) -> None:
+        """Renew the lease, and look at those of the others."""
+        assert self._worker_id is not None, "begun"
+        sent_at = self._clock.monotonic()
+        beats = await self.transactions.run(_renew, self._worker_id, self._name)
+        self._lease.renewed(sent_at)
+        for dead in self._onlooker.look(beats, sent_at):
+            await self.transactions.run(_find_dead, dead, beats[dead])
 
     async def _sleep(self, woken: asyncio.Event, seconds: float, account_id: AccountId) -> None:
         """Until there may be something to claim: woken as the engine is, but claims in vain are spared."""
@@ -204,6 +238,9 @@ class SimulatedWorker(Process):
         elif outlook.needs_look_ups(self.around.body, self.hub.instant()):
             callers = {lane.account.id: lane.caller for lane in self._lanes}
             await look_up(self.transactions, callers, self.known)
+        for account in outlook.in_trouble(self.around.body):
+            lane = next(lane for lane in self._lanes if lane.account.id == account)
+            await probe(self.transactions, lane.account.id, lane.caller, self.around.new_call_id())
 
 
 class SimulatedIntake(Process):
@@ -284,3 +321,14 @@ def _pause(claimed: Claimed) -> float:
 
 def _start(connection: sa.Connection, name: str) -> WorkerId:
     return workers.start(connection, name, database_now(connection))
+
+
+def _renew(connection: sa.Connection, worker_id: WorkerId, name: str) -> dict[WorkerId, int]:
+    assert workers.beat(connection, worker_id, name, database_now(connection)), "nobody takes a worker's row"
+    beats = workers.beats(connection)
+    beats.pop(worker_id, None)
+    return beats
+
+
+def _find_dead(connection: sa.Connection, worker_id: WorkerId, beat: int) -> None:
+    workers.find_dead(connection, worker_id, beat, database_now(connection))
