@@ -125,7 +125,7 @@ def try_one(mutation: Mutation, postgres: tuple[str, Path] | None = None) -> Cau
         logging.disable(logging.CRITICAL)
         tried = 0
         while tried < SEEDS_AT_MOST and time.monotonic() - begun < SECONDS_AT_MOST:
-            outcome = run(tried, body, mutation.focus)
+            outcome = run(mutation.first_seed + tried, body, mutation.focus)
             tried += 1
             if outcome.violations:
                 return Caught(

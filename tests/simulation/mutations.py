@@ -14,7 +14,7 @@ from typing import Any, Final
 class Mutation:
     """`changes`: module, old text (found exactly once), new text. `sees`: an invariant that must be among the broken.
 
-    `sql` is done to the schema. `focus`: what kind of
+    `sql` is done to the schema. `first_seed`: where it was seen last, to begin with. `focus`: what kind of
     worlds shows it soon (see `plan.draw`). `on_postgres`: only where statements of several really run side by side does it harm.
     """
 
@@ -22,6 +22,7 @@ class Mutation:
     changes: Sequence[tuple[str, str, str]]
     focus: Mapping[str, Any] = field(default_factory=dict)
     sql: str | None = None
+    first_seed: int = 0
     on_postgres: bool = False
 
 

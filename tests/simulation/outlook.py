@@ -31,16 +31,6 @@ def needs_look_ups(body: Body, at: datetime) -> bool:
     )
 
 
-def needs_probes(body: Body, at: datetime) -> bool:
-    """Whether an account is suspended, or its breaker open, and its next free question due."""
-    return bool(
-        body.look(
-            "SELECT 1 FROM provider_configurations WHERE (suspended_at IS NOT NULL OR breaker = 'open') "
-            f"AND (probe_at IS NULL OR probe_at <= {body.text(at)}) LIMIT 1"
-        )
-    )
-
-
 def is_anybody_due(body: Body, at: datetime, account_id: AccountId) -> bool:
     """While a line of the account is free, and nobody holds it back."""
     now = body.text(at)
@@ -50,7 +40,6 @@ def is_anybody_due(body: Body, at: datetime, account_id: AccountId) -> bool:
             f"JOIN provider_configurations p ON p.id = k.account_id WHERE p.id = {account_id} "
             f"AND c.state = 'pending' AND c.next_attempt_at <= {now} AND k.status = 'running' "
             "AND p.stopped_at IS NULL AND p.suspended_at IS NULL "
-            "AND (p.breaker IS NULL OR p.breaker = 'half_open') "
             f"AND (p.not_before IS NULL OR p.not_before <= {now}) "
             "AND NOT EXISTS (SELECT 1 FROM deployment d WHERE d.stopped_at IS NOT NULL) "
             "AND p.max_concurrent_calls > (SELECT count(*) FROM call_attempts a "
@@ -67,3 +56,11 @@ def may_complete(body: Body) -> bool:
             "WHERE c.campaign_id = k.id AND c.state IN ('pending', 'in_progress')) LIMIT 1"
         )
     )
+
+
+def in_trouble(body: Body) -> list[AccountId]:
+    """Accounts that are suspended, or whose breaker is open."""
+    found = body.look(
+        "SELECT id FROM provider_configurations WHERE suspended_at IS NOT NULL OR breaker = 'open'"
+    )
+    return [AccountId(row[0]) for row in found]

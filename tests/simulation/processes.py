@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.attempt import CallEvent
 from outdial.domain.ids import AccountId, CallId, WorkerId
-from outdial.domain.patience import Patience
 from outdial.engine.claim import Claimed, ClaimSettings
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import DialResult
@@ -44,11 +43,9 @@ R = TypeVar("R")
 
 # Sparse: what is due is looked for without a transaction, and only what is found is worth one.
 POLL_SECONDS: Final = 30.0
-# Longer than usual, so that renewals may be as sparse as all else that is done now and then.
-PATIENCE: Final = Patience(lease_seconds=40.0)
-BEAT_SECONDS: Final = 8.0
 LOOK_SECONDS: Final = 1.5
 TROUBLE_SECONDS: Final = 0.5
+BEAT_SECONDS: Final = 4.0
 SLOWEST_TRANSACTION_SECONDS: Final = 0.02
 
 
@@ -92,7 +89,7 @@ class Process:
         self.around = around
         self.hub = around.hub
         self.transactions = TimedTransactions(around.database(), around.hub)
-        self.known = Definitions(None, around.rule_books, PATIENCE)
+        self.known = Definitions(None, around.rule_books)
 
     async def every(self, seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -119,10 +116,13 @@ class SimulatedWorker(Process):
         self._woken: list[asyncio.Event] = []
         self._lanes: list[Lane] = []
         self._next_reconcile = 0.0
-        clock = self._clock = VirtualClock(self.hub)
-        self._lease = Lease(clock, PATIENCE)
-        self._onlooker = Onlooker(clock, PATIENCE)
-        self._outage = Outage(clock, log, "it is tried again")
+        clock = VirtualClock(around.hub)
+        patience = self.known.patience
+        self._lease = Lease(clock, patience)
+        self._onlooker = Onlooker(clock, patience)
+        self._outage = Outage(clock, log, "nothing is dialed")
+        self._clock = clock
+        self._worker_id: WorkerId | None = None
 
     async def main(self) -> None:
         started = False
@@ -140,19 +140,12 @@ class SimulatedWorker(Process):
             event.set()
 
     async def _begin(self) -> None:
-        started_at = self._clock.monotonic()
-        self._worker_id = await self.transactions.run(_start, self._name)
-        self._lease.renewed(started_at)
+        began_at = self._clock.monotonic()
+        worker_id = await self.transactions.run(_start, self._name)
+        self._worker_id = worker_id
+        self._lease.renewed(began_at)
         found = await self.transactions.run(accounts.all_accounts)
-        self._lanes = [self._lane_of(account, self._worker_id) for account in found]
-
-    async def _beat(self) -> None:
-        sent_at = self._clock.monotonic()
-        beats = await self.transactions.run(_beat, self._worker_id, self._name)
-        self._lease.renewed(sent_at)
-        for dead in self._onlooker.look(beats, sent_at):
-            await self.transactions.run(_find_dead, dead, beats[dead])
-            self.hub.tell(f"takes worker {dead} for dead")
+        self._lanes = [self._lane_of(account, worker_id) for account in found]
 
     def _lane_of(self, account: Account, worker_id: WorkerId) -> Lane:
         return Lane(
@@ -161,16 +154,13 @@ class SimulatedWorker(Process):
             caller=SimulatedCaller(self.around.provider, account.id, self.around.faults),
             callback_url="https://example.org/webhooks/telephony",
             claim_settings=ClaimSettings(
-                batch_size=4,
-                scheduler_time_zone="Europe/Rome",
-                new_call_id=self.around.new_call_id,
-                patience=PATIENCE,
+                batch_size=4, scheduler_time_zone="Europe/Rome", new_call_id=self.around.new_call_id
             ),
             lease=self._lease,
             outage=self._outage,
             transactions=self.transactions,
             known=self.known,
-            clock=VirtualClock(self.hub),
+            clock=self._clock,
         )
 
     async def _work(self, lane: Lane) -> None:
@@ -209,6 +199,15 @@ class SimulatedWorker(Process):
             if outlook.may_complete(self.around.body):
                 await self.guarded(lane.keep_up)
 
+    async def _beat(self) -> None:
+        """Renew the lease, and look at those of the others."""
+        assert self._worker_id is not None, "begun"
+        sent_at = self._clock.monotonic()
+        beats = await self.transactions.run(_renew, self._worker_id, self._name)
+        self._lease.renewed(sent_at)
+        for dead in self._onlooker.look(beats, sent_at):
+            await self.transactions.run(_find_dead, dead, beats[dead])
+
     async def _sleep(self, woken: asyncio.Event, seconds: float, account_id: AccountId) -> None:
         """Until there may be something to claim: woken as the engine is, but claims in vain are spared."""
         give_up_at = self.hub.at + POLL_SECONDS
@@ -238,15 +237,10 @@ class SimulatedWorker(Process):
             await tidy(self.transactions, self.known)
         elif outlook.needs_look_ups(self.around.body, self.hub.instant()):
             callers = {lane.account.id: lane.caller for lane in self._lanes}
-            await look_up(
-                self.transactions,
-                callers,
-                self.known,
-                {lane.account.id: lane.account for lane in self._lanes},
-            )
-        if outlook.needs_probes(self.around.body, self.hub.instant()):
-            for lane in self._lanes:
-                await probe(self.transactions, lane.account.id, lane.caller, self.around.new_call_id())
+            await look_up(self.transactions, callers, self.known)
+        for account in outlook.in_trouble(self.around.body):
+            lane = next(lane for lane in self._lanes if lane.account.id == account)
+            await probe(self.transactions, lane.account.id, lane.caller, self.around.new_call_id())
 
 
 class SimulatedIntake(Process):
@@ -325,16 +319,16 @@ def _pause(claimed: Claimed) -> float:
     )
 
 
-def _beat(connection: sa.Connection, worker_id: WorkerId, name: str) -> dict[WorkerId, int]:
-    workers.beat(connection, worker_id, name, database_now(connection))
+def _start(connection: sa.Connection, name: str) -> WorkerId:
+    return workers.start(connection, name, database_now(connection))
+
+
+def _renew(connection: sa.Connection, worker_id: WorkerId, name: str) -> dict[WorkerId, int]:
+    assert workers.beat(connection, worker_id, name, database_now(connection)), "nobody takes a worker's row"
     beats = workers.beats(connection)
     beats.pop(worker_id, None)
     return beats
 
 
-def _find_dead(connection: sa.Connection, worker_id: WorkerId, beat: int) -> str | None:
-    return workers.find_dead(connection, worker_id, beat, database_now(connection))
-
-
-def _start(connection: sa.Connection, name: str) -> WorkerId:
-    return workers.start(connection, name, database_now(connection))
+def _find_dead(connection: sa.Connection, worker_id: WorkerId, beat: int) -> None:
+    workers.find_dead(connection, worker_id, beat, database_now(connection))

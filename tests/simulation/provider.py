@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from outdial.domain.attempt import AnsweredBy, CallEvent, Ending, EventKind, Source
 from outdial.domain.doubt import Capabilities
 from outdial.domain.errors import (
     CallRejected,
+    CannotList,
     InDoubt,
     MissedMoment,
     NotPlaced,
@@ -24,7 +25,7 @@ from outdial.domain.errors import (
 )
 from outdial.domain.ids import AccountId, CallId, ProviderCallId
 from outdial.telephony.caller import MayLeave
-from outdial.telephony.protocol import LookUp, OutboundCallRequest, OutboundCallResponse
+from outdial.telephony.protocol import CallPage, LookUp, OutboundCallRequest, OutboundCallResponse
 from tests.simulation.hub import Hub
 from tests.simulation.plan import LATE_SECONDS, LISTING_LAG_SECONDS, RING_SECONDS, TALK_SECONDS, Plan
 
@@ -331,7 +332,12 @@ class SimulatedCaller:
     async def probe(self, unused: CallId) -> None:
         await asyncio.sleep(0.05)
 
-    async def hang_up(self, provider_call_id: ProviderCallId) -> None:
+    can_list = False
+
+    async def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        raise CannotList("it keeps no list")
+
+    async def hang_up(self, provider_call_id: ProviderCallId, *, is_queued: bool = False) -> None:
         raise CallRejected("this provider hangs nothing up")
 
     def _fate(self) -> str:
