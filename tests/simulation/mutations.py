@@ -32,21 +32,6 @@ def _of(module: str, old: str, new: str) -> tuple[str, str, str]:
 
 # Events do not mend what went wrong.
 SILENT: Final = {"webhook_lost": 0.9}
-# Nothing else keeps the calls from being made.
-HEALTHY: Final = dict.fromkeys(
-    (
-        "unreachable",
-        "answer_lost",
-        "error_after",
-        "error_before",
-        "late",
-        "slow",
-        "rate_limited",
-        "bad_number",
-        "rejected",
-    ),
-    0.0,
-)
 # Calls wait for their slots, so that a command can come between a claim and its POST.
 SLOW_START: Final = {"calls_per_second": 1.0, "contacts": (3, 3), "lines": (3,), "shared_numbers": 0}
 
@@ -80,28 +65,6 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        name="caps are counted only before the insert",
-        focus={
-            "lines": (1, 1),
-            "contacts": (1, 1),
-            "shared_numbers": 1,
-            "workers": 2,
-            "cap": 1,
-            "dawdle_in_claim": 0.6,
-            # Short enough to be over in the middle of another claim.
-            "endings": ("failed",),
-            **HEALTHY,
-        },
-        changes=(
-            _of(
-                "engine.claim",
-                "        inserted = self._without_overtaken(callable_now, taken)\n",
-                "        inserted = taken\n",
-            ),
-        ),
-        on_postgres=True,
-    ),
-    Mutation(
         name="the last check writes no sent_at",
         changes=(
             _of(
@@ -117,7 +80,7 @@ MUTATIONS: Final = (
         changes=(
             _of(
                 "domain.doubt",
-                "    return asked.at > silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)\n",
+                "    return asked.at > silence.timing.not_after + timedelta(seconds=capabilities.listing_lag_seconds)\n",
                 "    return True\n",
             ),
         ),
@@ -139,8 +102,8 @@ MUTATIONS: Final = (
         changes=(
             _of(
                 "domain.doubt",
-                "silence.not_after + timedelta(seconds=capabilities.listing_lag_seconds)",
-                "silence.not_after",
+                "silence.timing.not_after + timedelta(seconds=capabilities.listing_lag_seconds)",
+                "silence.timing.not_after",
             ),
         ),
     ),
@@ -161,8 +124,8 @@ MUTATIONS: Final = (
         changes=(
             _of(
                 "domain.doubt",
-                "    if silence.sent_at is None:\n        # Past",
-                "    if True:\n        # Past",
+                "    if silence.sent_at is None:\n        is_left",
+                "    if True:\n        is_left",
             ),
         ),
     ),
@@ -281,8 +244,8 @@ MUTATIONS: Final = (
         changes=(
             _of(
                 "engine.dial",
-                "lambda: self._clock.monotonic() <= leave_by)",
-                "lambda: leave_by > 0)",
+                "lambda: self._clock.monotonic() <= leave_by and self._lease.is_held",
+                "lambda: leave_by > 0",
             ),
         ),
     ),
@@ -314,7 +277,7 @@ MUTATIONS: Final = (
         changes=(
             _of(
                 "domain.answers",
-                "    InDoubt: Meaning(ending=None, error_class=None),\n",
+                "    InDoubt: Meaning(ending=None, error_class=None, effect=Effect.COUNT_DOUBT),\n",
                 "    InDoubt: _released(ErrorClass.EXPIRED),\n",
             ),
         ),
@@ -368,7 +331,7 @@ MUTATIONS: Final = (
         focus={"retry_seconds": 6.0, "max_attempts": 3, "cap": None},
         changes=(
             _of(
-                "storage.attempts",
+                "storage.histories",
                 "        ended_at=row.ended_at or row.settled_at,\n",
                 "        ended_at=row.started_at or row.ended_at or row.settled_at,\n",
             ),
@@ -390,30 +353,9 @@ MUTATIONS: Final = (
         focus={"kind": "exact", "answer_lost": 0.5, **SILENT},
         changes=(
             _of(
-                "engine.reconcile",
-                "        return [*(hear(event) for event in asked.events), last]\n",
-                "        return [last]\n",
-            ),
-        ),
-    ),
-    Mutation(
-        name="released attempts may still be sent",
-        focus={"stall": 0.3},
-        changes=(
-            _of(
-                "storage.attempts",
-                "            rows.c.not_after,\n        )\n",
-                "            rows.c.dial_at,\n        )\n",
-            ),
-            _of(
-                "domain.doubt",
-                "        return release(progress, ErrorClass.RELEASED, at) if at > silence.not_after else progress\n",
-                "        return release(progress, ErrorClass.RELEASED, at)\n",
-            ),
-            _of(
-                "storage.attempts",
-                "        attempts.c.state == AttemptState.DIALING,\n        attempts.c.sent_at",
-                "        attempts.c.sent_at",
+                "engine.look_ups",
+                "for step in (*(hear(event) for event in asked.events), conclusion)]",
+                "for step in (conclusion,)]",
             ),
         ),
     ),

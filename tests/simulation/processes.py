@@ -297,6 +297,11 @@ class Keeper:
     def is_alive(self) -> bool:
         return self.actor is not None and not self.actor.is_dead
 
+    @property
+    def is_at_work(self) -> bool:
+        """Alive, and not stopped in its tracks."""
+        return self.is_alive and self.actor is not None and self.actor.stopped_until <= self._hub.at
+
     def begin(self) -> None:
         self._generation += 1
         name = f"{self._name}.{self._generation}"

@@ -99,7 +99,7 @@ class _World:
 
     def _tick(self) -> None:
         """What must hold at every instant, looked at now and then."""
-        self.judge.look(all(worker.is_alive for worker in self._workers))
+        self.judge.look(all(worker.is_at_work for worker in self._workers))
         self.hub.later(TICK_SECONDS, self._tick)
 
     def _notify(self) -> None:

@@ -15,8 +15,8 @@ from tests.simulation.run import run
 from tests.support.databases import PostgresServer
 
 # As many as fit into two minutes on two processors, both databases together.
-SQLITE_SEEDS = 1200
-POSTGRES_SEEDS = 60
+SQLITE_SEEDS = 800
+POSTGRES_SEEDS = 40
 RANDOM_SEEDS = 20
 JOBS = 2
 
