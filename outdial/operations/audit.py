@@ -47,7 +47,8 @@ from outdial.files.file_values import SECONDS_PER_UNIT
 from outdial.operations.audit_report import MOST_KEPT, Report
 from outdial.operations.stops import SETTLE_SECONDS
 from outdial.storage import accounts, audit as stored, campaigns
-from outdial.storage.audit import Extent, Sent
+from outdial.storage.audit import Extent
+from outdial.storage.audit_rows import Sent
 from outdial.storage.database import database_now
 
 Begin = Callable[[], AbstractContextManager[sa.Connection]]

@@ -6,7 +6,7 @@ other agree as long as calls that left after the audit began are left out. How r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,16 +15,15 @@ import sqlalchemy as sa
 
 from outdial.domain.audit import Attempt, Call
 from outdial.domain.audit_history import Exclusion
-from outdial.domain.audit_record import read_limits
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId
 from outdial.domain.settle import Outcome
-from outdial.storage.adopted import RESTORED
 from outdial.storage.audit_rows import (
     CONTACT_INSTANTS,
     EXCLUSION,
     EXCLUSION_INSTANTS,
     MORE_INSTANTS,
     NAMELESS,
+    Sent,
     attempt_columns,
     attempt_of,
     call_of,
@@ -33,7 +32,7 @@ from outdial.storage.audit_rows import (
     instants,
     json_text,
     limits_text,
-    read_instants,
+    sent_of,
 )
 from outdial.storage.database import database_now
 from outdial.storage.rows import Rows
@@ -64,26 +63,6 @@ class Extent:
     last_event_id: int
     since: datetime | None = None
     campaign_id: CampaignId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them. `is_restored`: written
-    down after it was made, so that its slot is not known.
-
-    `ended_at`: when its line was free again as a claim could know.
-    """
-
-    id: AttemptId
-    account_id: AccountId
-    campaign_id: CampaignId
-    sent_at: datetime
-    ended_at: datetime | None
-    dial_at: datetime
-    is_call: bool
-    is_test: bool
-    is_restored: bool
-    limits: Mapping[str, float | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +240,7 @@ def sent_after(
         .limit(limit)
     )
     rows = connection.execute(query).all()
-    found = [sent for row in rows if (sent := _sent(row, extent.until)) is not None]
+    found = [sent for row in rows if (sent := sent_of(row, extent.until)) is not None]
     return found, AttemptId(rows[-1].id) if len(rows) == limit else None
 
 
@@ -463,29 +442,6 @@ def _imported_since() -> sa.ColumnElement[bool]:
     return sa.exists().where(
         imports.c.campaign_id == attempts.c.campaign_id,
         sa.or_(imports.c.finished_at.is_(None), imports.c.finished_at >= attempts.c.claimed_at),
-    )
-
-
-def _sent(row: Any, until: datetime) -> Sent | None:
-    found, _, unreadable = read_instants(row._mapping, ("sent_at", "ended_at", "settled_at", "dial_at"))
-    if unreadable or found["sent_at"] > until:
-        return None
-    ended_at, settled_at = found["ended_at"], found["settled_at"]
-    # One that came to life again after it was given up held no line that a claim could count, as long as it was not
-    # known; since when it was, the tables do not keep.
-    if settled_at is not None and (ended_at is None or settled_at < ended_at):
-        ended_at = settled_at
-    return Sent(
-        id=AttemptId(row.id),
-        account_id=AccountId(row.account_id),
-        campaign_id=CampaignId(row.campaign_id),
-        sent_at=found["sent_at"],
-        ended_at=ended_at,
-        dial_at=found["dial_at"],
-        is_call=row.outcome != Outcome.NOT_PLACED,
-        is_test=bool(row.is_test),
-        is_restored=row.claim_id == RESTORED,
-        limits=read_limits(row.limits),
     )
 
 

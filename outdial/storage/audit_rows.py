@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,8 +11,11 @@ import sqlalchemy as sa
 
 from outdial.domain.audit import Attempt, Call
 from outdial.domain.audit_history import Exclusion
-from outdial.domain.audit_record import read_instant, read_permit, read_zones
+from outdial.domain.audit_record import read_instant, read_limits, read_permit, read_zones
+from outdial.domain.ids import AccountId, AttemptId, CampaignId
+from outdial.domain.settle import Outcome
 from outdial.domain.zones import CallingZone, ZoneSource
+from outdial.storage.adopted import RESTORED
 from outdial.storage.tables import call_attempts, call_events
 
 attempts = call_attempts
@@ -41,6 +45,26 @@ EXCLUSION: Final = tuple(
 )
 # In the place of an instant that is none.
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An attempt that was sent, as far as lines and rates care. `limits`: as its permit has them. `is_restored`: written
+    down after it was made, so that its slot is not known.
+
+    `ended_at`: when its line was free again as a claim could know.
+    """
+
+    id: AttemptId
+    account_id: AccountId
+    campaign_id: CampaignId
+    sent_at: datetime
+    ended_at: datetime | None
+    dial_at: datetime
+    is_call: bool
+    is_test: bool
+    is_restored: bool
+    limits: Mapping[str, float | None] | None
 
 
 def attempt_columns(connection: sa.Connection) -> list[sa.ColumnElement[Any]]:
@@ -148,3 +172,27 @@ def _zone(row: sa.RowMapping) -> CallingZone | None:
 def exclusion_of(row: sa.RowMapping) -> Exclusion:
     found, _, unreadable = read_instants(row, EXCLUSION_INSTANTS)
     return Exclusion(**{name: row[name] for name in EXCLUSION}, **found, is_readable=not unreadable)
+
+
+def sent_of(row: Any, until: datetime) -> Sent | None:
+    """None: its instants cannot be read, or it was sent after `until`."""
+    found, _, unreadable = read_instants(row._mapping, ("sent_at", "ended_at", "settled_at", "dial_at"))
+    if unreadable or found["sent_at"] > until:
+        return None
+    ended_at, settled_at = found["ended_at"], found["settled_at"]
+    # One that came to life again after it was given up held no line that a claim could count, as long as it was not
+    # known; since when it was, the tables do not keep.
+    if settled_at is not None and (ended_at is None or settled_at < ended_at):
+        ended_at = settled_at
+    return Sent(
+        id=AttemptId(row.id),
+        account_id=AccountId(row.account_id),
+        campaign_id=CampaignId(row.campaign_id),
+        sent_at=found["sent_at"],
+        ended_at=ended_at,
+        dial_at=found["dial_at"],
+        is_call=row.outcome != Outcome.NOT_PLACED,
+        is_test=bool(row.is_test),
+        is_restored=row.claim_id == RESTORED,
+        limits=read_limits(row.limits),
+    )
