@@ -14,9 +14,9 @@ from tests.simulation.postgres import PostgresBody
 from tests.simulation.run import run
 from tests.support.databases import PostgresServer
 
-# As many as fit into two minutes on two processors, both databases together.
-SQLITE_SEEDS = 800
-POSTGRES_SEEDS = 40
+# For every change; `make simulate SEEDS=5000` is for a night.
+SQLITE_SEEDS = 300
+POSTGRES_SEEDS = 20
 RANDOM_SEEDS = 20
 JOBS = 2
 
