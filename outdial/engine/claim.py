@@ -49,7 +49,7 @@ from outdial.storage import (
     accounts,
     attempts,
     buckets,
-    campaigns,
+    campaign_upkeep,
     contacts,
     deployment,
     due_contacts,
@@ -226,7 +226,7 @@ def next_due(
         connection, account, around, at, known, settings.scheduler_time_zone, batch_size=0
     ).planned
     is_due = bool(planned.due) or (planned.next_due_at is not None and planned.next_due_at <= at)
-    instants = [campaigns.next_start(connection, account_id)]
+    instants = [campaign_upkeep.next_start(connection, account_id)]
     if not is_due:
         instants.append(planned.next_due_at)
     else:

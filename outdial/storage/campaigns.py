@@ -21,16 +21,16 @@ from outdial.domain.campaign import (
     UnknownZone,
     WhenEmpty,
 )
-from outdial.domain.contact import ContactState, UniqueBy
+from outdial.domain.contact import UniqueBy
 from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import MachinePolicy, Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
-from outdial.storage.database import now_expression
-from outdial.storage.tables import campaign_revisions, campaigns, contacts, imports, provider_configurations
-
-# An import that has not finished by then was interrupted, and must not keep its campaign open.
-IMPORT_PATIENCE: Final = timedelta(hours=1)
+from outdial.storage.tables import (
+    campaign_revisions,
+    campaigns,
+    provider_configurations,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,103 +208,6 @@ def forget_rejections(connection: sa.Connection, ids: Collection[CampaignId]) ->
     )
 
 
-def start_due(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
-    """Scheduled campaigns whose start has come now run."""
-    statement = (
-        sa.update(campaigns)
-        .where(
-            campaigns.c.account_id == account_id,
-            campaigns.c.status == CampaignStatus.SCHEDULED,
-            sa.or_(campaigns.c.starts_at.is_(None), campaigns.c.starts_at <= at),
-        )
-        .values(status=CampaignStatus.RUNNING, changed_at=at)
-        .returning(campaigns.c.id)
-    )
-    return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
-
-
-def next_start(connection: sa.Connection, account_id: AccountId) -> datetime | None:
-    """When the next campaign of the account that is scheduled, or runs ahead of its start, begins."""
-    query = sa.select(sa.func.min(campaigns.c.starts_at)).where(
-        campaigns.c.account_id == account_id,
-        sa.or_(
-            campaigns.c.status == CampaignStatus.SCHEDULED,
-            sa.and_(
-                campaigns.c.status == CampaignStatus.RUNNING,
-                campaigns.c.starts_at > now_expression(connection),
-            ),
-        ),
-    )
-    return connection.execute(query).scalar_one_or_none()
-
-
-def past_end(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
-    """Running and paused campaigns whose end has passed."""
-    query = sa.select(campaigns.c.id).where(
-        campaigns.c.account_id == account_id,
-        campaigns.c.status.in_((CampaignStatus.RUNNING, CampaignStatus.PAUSED)),
-        campaigns.c.ends_at <= at,
-    )
-    return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
-
-
-def canceled_with_waiting(connection: sa.Connection, account_id: AccountId) -> list[CampaignId]:
-    """Canceled campaigns in which somebody still waits."""
-    query = sa.select(campaigns.c.id).where(
-        campaigns.c.account_id == account_id,
-        campaigns.c.status == CampaignStatus.CANCELED,
-        _somebody_in(ContactState.PENDING),
-    )
-    return [CampaignId(campaign_id) for campaign_id in connection.execute(query).scalars()]
-
-
-def complete_empty(connection: sa.Connection, account_id: AccountId, at: datetime) -> list[CampaignId]:
-    """Complete the running campaigns of which every contact is final, and the paused ones whose end has passed.
-
-    Each is locked first and looked at in the next statement, so that nobody adds a contact in between; one whose
-    lock somebody holds (a batch of an import) is left for the next pass, as is one whose import is not finished.
-    """
-    query = (
-        sa.select(campaigns.c.id)
-        .where(
-            campaigns.c.account_id == account_id,
-            sa.or_(
-                sa.and_(
-                    campaigns.c.status == CampaignStatus.RUNNING,
-                    campaigns.c.when_empty == WhenEmpty.COMPLETE,
-                ),
-                sa.and_(
-                    campaigns.c.status.in_((CampaignStatus.RUNNING, CampaignStatus.PAUSED)),
-                    campaigns.c.ends_at <= at,
-                ),
-            ),
-            ~_somebody_in(ContactState.PENDING),
-            ~_somebody_in(ContactState.IN_PROGRESS),
-            ~sa.exists().where(
-                imports.c.campaign_id == campaigns.c.id,
-                imports.c.finished_at.is_(None),
-                imports.c.created_at > at - IMPORT_PATIENCE,
-            ),
-        )
-        .order_by(campaigns.c.id)
-        .with_for_update(skip_locked=True)
-    )
-    candidates = list(connection.execute(query).scalars())
-    if not candidates:
-        return []
-    statement = (
-        sa.update(campaigns)
-        .where(
-            campaigns.c.id.in_(candidates),
-            ~_somebody_in(ContactState.PENDING),
-            ~_somebody_in(ContactState.IN_PROGRESS),
-        )
-        .values(status=CampaignStatus.COMPLETED, changed_at=at, paused_by=None, paused_reason=None)
-        .returning(campaigns.c.id)
-    )
-    return [CampaignId(campaign_id) for campaign_id in connection.execute(statement).scalars()]
-
-
 def to_columns(definition: CampaignDefinition) -> dict[str, Any]:
     """How a definition lies in the table; `from_columns` is its inverse."""
     call = definition.call
@@ -457,19 +360,6 @@ def _questions(stored: Sequence[Mapping[str, Any]]) -> tuple[Question, ...]:
 
 def _whole() -> sa.Select[Any]:
     return sa.select(campaigns, provider_configurations.c.name.label("account")).join(provider_configurations)
-
-
-def _nobody_in(state: ContactState) -> sa.ColumnElement[bool]:
-    return ~_somebody_in(state)
-
-
-def _somebody_in(state: ContactState) -> sa.Exists:
-    # The state as a literal, so that the planner can use the partial index.
-    here = [contacts.c.campaign_id == campaigns.c.id, contacts.c.state == sa.literal_column(f"'{state}'")]
-    if state is ContactState.IN_PROGRESS:
-        # A test call keeps no campaign open; it is never pending. In the words of the index.
-        here.append(sa.literal_column("NOT contacts.is_test", sa.Boolean))
-    return sa.exists().where(*here)
 
 
 def _campaign(row: sa.RowMapping) -> Campaign:

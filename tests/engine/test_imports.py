@@ -23,7 +23,7 @@ from outdial.operations.exclusions import Terms
 from outdial.operations.import_listeners import Listeners, Progress
 from outdial.operations.imports import Counts, import_file
 from outdial.operations.rejections import Rejection
-from outdial.storage import campaigns
+from outdial.storage import campaign_upkeep, campaigns
 from outdial.storage.new_contacts import STAGED_FROM, NewContact, Origin
 from outdial.storage.tables import buckets, imports
 from tests.support.imported import bad_hints, everybody
@@ -374,6 +374,6 @@ def test_a_campaign_is_not_completed_under_an_import(postgres_url: str) -> None:
     with world.database.begin() as importing:
         add_contacts(importing, campaign, [new(1)], origin(world))
         with world.database.begin() as finishing:
-            done = campaigns.complete_empty(finishing, world.account_id, world.database.clock.now())
+            done = campaign_upkeep.complete_empty(finishing, world.account_id, world.database.clock.now())
         assert done == []
     world.close()

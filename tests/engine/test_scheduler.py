@@ -22,6 +22,7 @@ from outdial.domain.errors import (
     RateLimited,
     TelephonyProviderError,
 )
+from outdial.domain.ids import CampaignId
 from outdial.domain.retries import RetryPolicy
 from outdial.domain.settle import Outcome
 from outdial.domain.windows import CallingWindow, WeeklyWindow
@@ -352,6 +353,28 @@ def test_a_campaign_completes_in_a_pass_when_its_last_contact_is_final(world: Wo
     world.run_pass(RecordingProvider())
     with world.database.begin() as connection:
         assert campaigns.load(connection, [campaign])[campaign].status is CampaignStatus.COMPLETED
+
+
+def test_a_campaign_does_not_complete_while_a_call_is_open_though_its_contact_is_final(world: World) -> None:
+    """The result of the first call comes while the second is under way."""
+    campaign = world.add_campaign(retry=RetryPolicy(max_attempts=3, default_delay=timedelta()))
+    (contact,) = world.add_contacts(campaign, [number(1)])
+    (first,) = world.run_pass(RecordingProvider()).scheduled
+    world.hear(event(EventKind.ENDED, first.call_id, ending=Ending.ANSWERED))
+    world.shift_attempts(3600)
+    (second,) = world.run_pass(RecordingProvider()).scheduled
+    world.hear(event(EventKind.RESULT, first.call_id, result="completed"))
+    assert world.contact(contact)["state"] == ContactState.COMPLETED
+    world.run_pass(RecordingProvider())
+    assert status_of(world, campaign) is CampaignStatus.RUNNING
+    world.hear(event(EventKind.ENDED, second.call_id, ending=Ending.NO_ANSWER))
+    world.run_pass(RecordingProvider())
+    assert status_of(world, campaign) is CampaignStatus.COMPLETED
+
+
+def status_of(world: World, campaign: CampaignId) -> CampaignStatus:
+    with world.database.begin() as connection:
+        return campaigns.load(connection, [campaign])[campaign].status
 
 
 def test_an_opt_out_in_an_event_excludes_the_number(world: World) -> None:

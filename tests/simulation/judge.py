@@ -170,10 +170,10 @@ class Judge:
     # --- at every tick
 
     def _look_at_completed(self) -> None:
-        """A call may still be under way to somebody whom a late result of the call before has made final."""
         found = self._body.look(
             "SELECT k.id, c.id, c.phone_number FROM campaigns k JOIN contacts c ON c.campaign_id = k.id "
-            "WHERE k.status = 'completed' AND c.state IN ('pending', 'in_progress')"
+            "WHERE k.status = 'completed' AND (c.state IN ('pending', 'in_progress') OR EXISTS "
+            "(SELECT 1 FROM call_attempts a WHERE a.contact_id = c.id AND a.ended_at IS NULL))"
         )
         for campaign_id, _, phone_number in found:
             self.accuse(

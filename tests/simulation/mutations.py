@@ -144,14 +144,14 @@ MUTATIONS: Final = (
         name="a campaign completes while calls are under way",
         changes=(
             _of(
-                "storage.campaigns",
-                "            ~_somebody_in(ContactState.PENDING),\n            ~_somebody_in(ContactState.IN_PROGRESS),\n            ~sa.exists()",
-                "            ~_somebody_in(ContactState.PENDING),\n            ~sa.exists()",
+                "storage.campaign_upkeep",
+                "            ~_somebody_in(ContactState.IN_PROGRESS),\n            ~_open_call(),\n            ~sa.exists()",
+                "            ~sa.exists()",
             ),
             _of(
-                "storage.campaigns",
-                "            ~_somebody_in(ContactState.PENDING),\n            ~_somebody_in(ContactState.IN_PROGRESS),\n        )\n",
-                "            ~_somebody_in(ContactState.PENDING),\n        )\n",
+                "storage.campaign_upkeep",
+                "            ~_somebody_in(ContactState.IN_PROGRESS),\n            ~_open_call(),\n        )\n",
+                "        )\n",
             ),
         ),
     ),
