@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from outdial.domain.deployment_name import check_deployment_name
 from outdial.domain.errors import SettingsError
 from outdial.domain.http_url import check_http_url
-from outdial.domain.patience import Patience
+from outdial.domain.patience import LEAST_FENCE_SECONDS, MARGIN_SECONDS, Patience
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.secret_reference import SecretPlace, parse_reference
 from outdial.domain.zones import zone
@@ -99,11 +99,18 @@ class Settings(BaseSettings):
     @property
     def patience(self) -> Patience:
         """Raises SettingsError where the numbers do not go together."""
-        return Patience(
-            post_timeout_seconds=self.post_timeout_seconds,
-            lease_seconds=self.lease_seconds,
-            unsent_seconds=self.unsent_seconds,
-        )
+        try:
+            return Patience(
+                post_timeout_seconds=self.post_timeout_seconds,
+                lease_seconds=self.lease_seconds,
+                unsent_seconds=self.unsent_seconds,
+            )
+        except SettingsError as error:
+            least = self.post_timeout_seconds + LEAST_FENCE_SECONDS + MARGIN_SECONDS
+            raise SettingsError(
+                f"OUTDIAL_LEASE_SECONDS is {self.lease_seconds:g}, and OUTDIAL_POST_TIMEOUT_SECONDS {self.post_timeout_seconds:g}: "
+                f"set OUTDIAL_LEASE_SECONDS to {least:g} or more, everywhere."
+            ) from error
 
     @property
     def shown_database_url(self) -> str:
@@ -121,6 +128,7 @@ def load_settings() -> Settings:
         names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors(include_input=False))
         # Without the cause: pydantic's own words hold the values, secrets among them.
         raise SettingsError("\n".join(_problem(name, os.environ.get(name, "")) for name in names)) from None
+    _ = settings.patience
     if "database_url" not in settings.model_fields_set:
         _make_own_folder()
     return settings

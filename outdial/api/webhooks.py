@@ -61,13 +61,13 @@ class Intake:
     ) -> None:
         # One for the writer, since a second would only wait for the first one's row locks, and one for accounts.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="outdial-webhooks")
-        self._transactions = Transactions(database, self._threads)
+        outage = Outage(clock, log, "webhooks are answered 503, so that the provider repeats them")
+        self._transactions = Transactions(database, self._threads, outage)
         self._reader_for = reader_for
         self._url_of = url_of
         self._known = Definitions(on_settled)
         self._clock = clock
         self._warned: dict[str, float] = {}
-        self._outage = Outage(clock, log, "webhooks are answered 503, so that the provider repeats them")
         # When an account was last told that its webhooks arrive.
         self._told: dict[AccountId, float] = {}
         self._accounts = KnownAccounts(self._transactions, clock)
@@ -86,9 +86,7 @@ class Intake:
         except ClientDisconnect:
             return Response(status_code=499)
         except sa.exc.SQLAlchemyError as error:
-            if may_pass(error):
-                self._outage.failed(error)
-            else:
+            if not may_pass(error):
                 log.exception("a webhook could not be stored, the provider is asked to repeat it")
             return _refuse(503, "the database is not available", retry_after=RETRY_AFTER_SECONDS)
 
@@ -141,7 +139,6 @@ class Intake:
 
     async def _write(self, events: Sequence[ReceivedEvent]) -> Sequence[Heard]:
         heard = await self._transactions.run(receive, events, self._known)
-        self._outage.passed()
         await self._note_arrival({one.account_id for one in events})
         return heard
 
@@ -153,8 +150,9 @@ class Intake:
                 continue
             self._told[account_id] = now
             with contextlib.suppress(sa.exc.SQLAlchemyError):
-                if await self._transactions.run(standing.hear_webhooks, account_id):
-                    log.warning("the webhooks of account %s arrive again", account_id)
+                name = await self._transactions.run(standing.hear_webhooks, account_id)
+                if name is not None:
+                    log.warning("the webhooks of account %s arrive again", name)
 
 
 def with_query(url: str, query: str) -> str:

@@ -244,6 +244,8 @@ def _state(account: Account) -> str:
     if account.breaker is not None:
         trying = "one call is tried" if account.breaker is Breaker.HALF_OPEN else "nothing is dialed"
         return f"breaker {account.breaker}, {trying}: {account.breaker_reason}"
+    if account.throttle.unreachable_count and account.throttle.not_before is not None:
+        return f"backing off, cannot be reached: tried again at {shown(account.throttle.not_before)}"
     if account.webhooks_missing_at is not None:
         return f"dials, but its webhooks are missing since {shown(account.webhooks_missing_at)}"
     if account.blocked_countries:

@@ -199,6 +199,6 @@ def _introduce(settings: SimulatorSettings, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     say("It calls nobody. Where outdial runs, set:")
     say(f"  export TELEPHONY_BASE_URL=http://{shown}:{port or 'PORT'}")
-    say("  export OUTDIAL_PUBLIC_URL=http://127.0.0.1:8000   # where `outdial serve` is reached")
+    say("  export OUTDIAL_PUBLIC_URL=http://127.0.0.1:8080   # where `outdial serve` is reached")
     for name, (value, well_known) in known.items():
         say(f"  export {name}={value}" if value == well_known else f"  {name}, to the same as here")

@@ -21,6 +21,7 @@ ANSWERS_COUNTED: Final = 20
 COUNTED_FOR: Final = timedelta(seconds=60)
 # How long the one call of a half-open breaker may take to be answered.
 TRIAL: Final = timedelta(seconds=20)
+TRIAL_MARGIN: Final = timedelta(seconds=5)
 FIRST_PROBE: Final = timedelta(seconds=1)
 PROBE_LIMIT: Final = timedelta(seconds=60)
 # Credentials and balances are mended by people.

@@ -20,7 +20,7 @@ from outdial.domain.attempt import (
 )
 from outdial.domain.campaign import CallOptions
 from outdial.domain.ids import AttemptId
-from outdial.domain.look_ups import Pace, Timing
+from outdial.domain.look_ups import NOT_RINGING, Pace, Timing
 from outdial.domain.patience import Patience
 
 MARGIN: Final = timedelta(seconds=30)
@@ -28,8 +28,6 @@ MARGIN: Final = timedelta(seconds=30)
 HUNG_UP_MARGIN: Final = timedelta(seconds=60)
 WITHDRAWN: Final = "withdrawn before it rang"
 QUEUED_TOO_LONG: Final = "still queued when its time was over"
-# States in which nobody's phone has rung yet, as far as the provider has told.
-NOT_RINGING: Final = frozenset({AttemptState.IN_DOUBT, AttemptState.ACCEPTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +124,8 @@ def conclude(silence: Silence, asked: Asked, at: datetime) -> Progress:
     may_give_up = not asked.can_be_asked or (asked.was_answered and not asked.events)
     if silence.hung_up_at is not None and asked.was_answered:
         may_give_up |= at > silence.hung_up_at + HUNG_UP_MARGIN
-    # Nor does a line stay lost for good to a call that a provider lists for ever and cannot end.
-    may_give_up |= asked.was_answered and at > silence.sent_at + 2 * longest
+    # Nor does a line stay lost for good to a call that a provider lists for ever and cannot end, or never tells of.
+    may_give_up |= at > silence.sent_at + 2 * longest
     if may_give_up and at > silence.sent_at + longest:
         given_up = CallEvent(
             kind=EventKind.ENDED, event_id="", at=at, ending=Ending.UNKNOWN, source=Source.GUESS

@@ -21,12 +21,15 @@ ANSWERED: Final = timedelta(seconds=60)
 DOUBT: Final = timedelta(seconds=2)
 PROOF_MARGIN: Final = timedelta(seconds=12)
 DOUBT_LIMIT: Final = timedelta(seconds=60)
+# States in which nobody's phone has rung yet, as far as the provider has told.
+NOT_RINGING: Final = frozenset({AttemptState.IN_DOUBT, AttemptState.ACCEPTED})
 # Somebody wants the call to end: the provider is to hear of it soon.
 HANG_UP: Final = timedelta(seconds=1)
 # Where webhooks should come and do not.
 WITHOUT_WEBHOOKS: Final = timedelta(seconds=10)
 AT_ONCE: Final = 40
 FAILURE_LIMIT: Final = timedelta(seconds=60)
+LONGEST_WAIT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +68,9 @@ def next_look_up(
         left = timing.sent_at
         over = timing.dial_at + patience.unsent if left is None else left + patience.post_is_over
         return max(over, at + DOUBT)
-    if timing.wants_end:
-        return at + HANG_UP
+    if timing.wants_end and progress.state in NOT_RINGING:
+        # Ever more seldom, since the provider may not be able to end it.
+        return at + max(HANG_UP, (at - (timing.sent_at or at)) / 10)
     ringing_is_over = (progress.started_at or at) + timedelta(seconds=options.ring_timeout_seconds)
     if pace is not None and (not pace.after_ringing or at >= ringing_is_over):
         return at + pace.every
@@ -83,8 +87,10 @@ def next_look_up(
 
 def may_ask(cursor: datetime | None, not_before: datetime | None, at: datetime, per_second: float) -> int:
     """How many look-ups the account's rate allows at `at`: what the last second left over, and no more."""
-    if not_before is not None and not_before > at:
+    # A clock that was set back must not keep anybody from asking: neither lies that far ahead by itself.
+    if not_before is not None and at < not_before <= at + LONGEST_WAIT:
         return 0
+    cursor = None if cursor is None else min(cursor, at)
     since = max(cursor or at - timedelta(seconds=1), at - timedelta(seconds=1))
     # Slow rates save up for their next one, else they would never have a whole one in a second.
     if per_second < 1:
@@ -95,11 +101,12 @@ def may_ask(cursor: datetime | None, not_before: datetime | None, at: datetime, 
 
 def cursor_after(cursor: datetime | None, at: datetime, per_second: float, asked: int) -> datetime:
     """Where the rate stands after so many look-ups more."""
-    begin = max(cursor or at - timedelta(seconds=1), at - timedelta(seconds=max(1.0, 1 / per_second)))
+    saved_up = at - timedelta(seconds=max(1.0, 1 / per_second))
+    begin = at - timedelta(seconds=1) if cursor is None else max(min(cursor, at), saved_up)
     return begin + timedelta(seconds=asked / per_second)
 
 
 def wait_after_failures(failures: int, retry_after: float | None = None) -> timedelta:
     """1 s, 2 s, 4 s … up to a minute; longer where the provider asks for it, up to an hour."""
     own = min(FAILURE_LIMIT, timedelta(seconds=2 ** min(max(failures - 1, 0), 6)))
-    return max(own, timedelta(seconds=min(retry_after or 0.0, 3600.0)))
+    return max(own, min(LONGEST_WAIT, timedelta(seconds=retry_after or 0.0)))

@@ -1,8 +1,8 @@
 """How long a worker waits for others, and others for it, before they act without it. All in seconds.
 
-The numbers hang together: whoever takes over what a worker has left must be sure that it sends nothing any more. So a
-worker that cannot renew its lease stops dialing `fence_seconds` after its last renewal, which is early enough for a
-POST that has left just then to be over when the lease is.
+What a worker has left behind is taken up attempt by attempt, whoever lives. Beside that, a worker that cannot renew its
+lease stops dialing `fence_seconds` after its last renewal, early enough for a POST that has left just then to be over
+when the others, after `lease_seconds`, take it for dead.
 """
 
 from __future__ import annotations

@@ -1,24 +1,22 @@
 """After a failover: what the promoted server may not have of the old one's is found again before anybody is claimed.
 
 Where the standby was synchronous nothing is missing, and this finds nothing. Where it was not, the newest rows are gone:
-calls that the provider has and no row knows. They are adopted from the provider's list of calls, where it has one.
+calls that the provider has and no row knows, which are adopted from its list of calls, where it has one; and what was
+noted last of rows that are there. So one that looks unsent may have been sent, and is in doubt.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
 from outdial.domain.account import Account
-from outdial.domain.errors import InDoubt
-from outdial.domain.ids import AccountId
 from outdial.engine.adopt import adopt_unknown
 from outdial.engine.definitions import Definitions
 from outdial.engine.look_ups import look_up
-from outdial.engine.reconcile import tidy
 from outdial.engine.transactions import Transactions
 from outdial.storage import lines, standing
 from outdial.storage.database import database_now
@@ -26,33 +24,45 @@ from outdial.telephony.caller import Caller
 
 log = logging.getLogger("outdial.failover")
 
-# How much a standby that was not synchronous may have missed.
+# How much a standby may have missed before the newest call that it knows of, and how far back is asked where it knows none.
 LOOK_BACK: Final = timedelta(minutes=15)
-ROUNDS: Final = 20
+LOOK_BACK_WITHOUT_CALLS: Final = timedelta(hours=24)
+# A request that is still on its way is in no list: it is placed until its `not_after`, and listed some seconds later.
+ON_ITS_WAY_SECONDS: Final = 20.0
 
 
 async def reconcile_first(
-    transactions: Transactions, account: Account, caller: Caller, known: Definitions, timeline: str
-) -> None:
-    """Adopt the calls that only the provider knows, and ask about every open one; then the account's claims go on.
+    transactions: Transactions,
+    account: Account,
+    caller: Caller,
+    known: Definitions,
+    timeline: str,
+    *,
+    is_first_try: bool,
+    seen_for_seconds: float,
+) -> bool:
+    """Adopt the calls that only the provider knows; then the account's claims go on. Open calls hold their lines, and
+    are asked about as the rate of look-ups allows.
 
-    Raises what keeps it from doing so: nobody is claimed meanwhile.
+    `seen_for_seconds`: since when this process knows of the other history. False: it is too early to ask, or the provider
+    could not list its calls now; nobody may be claimed before it has.
     """
-    log.warning(
-        "the database was replaced by one with another history (a standby was promoted, or a backup restored): account %s "
-        "claims nobody until its calls are compared with the provider's",
-        account.name,
-    )
-    await tidy(transactions, known)
+    if is_first_try:
+        log.warning(
+            "the database was replaced by one with another history (a standby was promoted, or a backup restored): account %s "
+            "claims nobody until its calls are compared with the provider's",
+            account.name,
+        )
+        await transactions.run(_doubt, account)
+    if caller.can_list and seen_for_seconds < ON_ITS_WAY_SECONDS:
+        return False
+    since = await transactions.run(_missing_since, account)
     callers = {account.id: caller}
-    since = await transactions.run(database_now) - LOOK_BACK
     found = (await adopt_unknown(transactions, callers, since, known))[account.id]
     if found.why_not is not None and found.can_list:
-        raise InDoubt(f"the provider of account {account.name} cannot list its calls now: {found.why_not}")
-    await transactions.run(_ask_all, account.id)
-    for _ in range(ROUNDS):
-        if not await look_up(transactions, callers, known, {account.id: account}):
-            break
+        log.info("account %s: its provider cannot list its calls now: %s", account.name, found.why_not)
+        return False
+    await look_up(transactions, callers, known, {account.id: account})
     await transactions.run(standing.accept_timeline, account.id, timeline)
     if found.why_not is not None:
         log.warning("account %s: what the database lost may stay unknown: %s", account.name, found.why_not)
@@ -61,7 +71,17 @@ async def reconcile_first(
         account.name,
         found.adopted,
     )
+    return True
 
 
-def _ask_all(connection: sa.Connection, account_id: AccountId) -> None:
-    lines.ask_now(connection, [account_id], database_now(connection))
+def _doubt(connection: sa.Connection, account: Account) -> None:
+    """What looks unsent is in doubt, and all open calls are asked about."""
+    at = database_now(connection)
+    lines.doubt_unsent(connection, account.id, at)
+    lines.ask_now(connection, [account.id], at)
+
+
+def _missing_since(connection: sa.Connection, account: Account) -> datetime:
+    at = database_now(connection)
+    newest = lines.newest_claim(connection, account.id)
+    return at - LOOK_BACK_WITHOUT_CALLS if newest is None else min(newest, at) - LOOK_BACK

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from outdial.clock import Clock
 from outdial.domain.account import Account, limits_facts
-from outdial.domain.breaker import TRIAL, lines_in_trial
+from outdial.domain.breaker import TRIAL, TRIAL_MARGIN, lines_in_trial
 from outdial.domain.campaign import CampaignDefinition
 from outdial.domain.fair_share import Claimant, share
 from outdial.domain.fences import Fence
@@ -98,6 +98,8 @@ class ClaimedCall:
     not_after: datetime
     # To be written again where a failover has lost it.
     row: ClaimedRow
+    # The one call of a half-open breaker.
+    is_tried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +210,11 @@ def claim(
     if in_trial is None:
         return transaction.close(found)
     if transaction.calls:
-        standing.begin_trial(connection, account_id, moment.at + TRIAL)
-    return replace(transaction.close(found), is_trial=bool(transaction.calls), may_go_on=False)
+        patience = max(TRIAL, settings.patience.post_is_over + TRIAL_MARGIN)
+        standing.begin_trial(connection, account_id, moment.at + patience)
+    closed = transaction.close(found)
+    tried = tuple(replace(call, is_tried=True) for call in closed.calls)
+    return replace(closed, calls=tried, is_trial=bool(tried), may_go_on=False)
 
 
 def next_due(
@@ -234,6 +239,8 @@ def next_due(
         not_here = settings.fence.why_not_here(around.name)
         refusal = _account_refusal(account, around, at, free, not_here)
         instants.append(at if refusal is None else refusal.until)
+        if refusal is not None and refusal.reason in {Reason.ACCOUNT_SUSPENDED, Reason.BREAKER_OPEN}:
+            instants.append(account.probe_at)
     return min((instant for instant in instants if instant is not None), default=None)
 
 

@@ -28,7 +28,6 @@ from outdial.engine.effects import apply_effects, has_effects
 from outdial.engine.group_commit import GroupCommit
 from outdial.engine.lease import Lease
 from outdial.engine.look_ups import pace_of
-from outdial.engine.outage import Outage
 from outdial.engine.record import Answer, Dialed, Released, record
 from outdial.engine.slots import reserve_again
 from outdial.engine.transactions import Transactions
@@ -46,7 +45,7 @@ CHECK_LEAD_SECONDS: Final = 0.06
 # And how long before that the host is asked, if it wants to be: a question may wait for the one before it.
 ASK_LEAD_SECONDS: Final = 2 * LIMIT_SECONDS
 TRIES_TO_LEAVE: Final = 10
-# A call that could not leave this long after its slot is given back: others will think us dead.
+# A call that could not leave this long after its slot is given back: soon the others would (`Patience.unsent_seconds`).
 UNSENT_PATIENCE_SECONDS: Final = 5.0
 # A machine that does not reach the database cannot record: it must not go on piling up answers.
 UNRECORDED_LIMIT: Final = 5000
@@ -82,7 +81,6 @@ class Dialer:
         callback_url: str | None,
         fence: Fence,
         lease: Lease,
-        outage: Outage,
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
@@ -91,7 +89,6 @@ class Dialer:
         self.account = account
         self._account_id = account.id
         self._lease = lease
-        self._outage = outage
         self._worker_id = worker_id
         self._caller = caller
         self._callback_url = callback_url
@@ -135,6 +132,7 @@ class Dialer:
         """One call, from its slot to its recorded answer."""
         answer = await self._dial(call, definition, tolerance_seconds)
         dialed = Dialed(
+            is_tried=call.is_tried,
             attempt_id=call.attempt_id,
             account_id=self._account_id,
             campaign_id=call.campaign_id,
@@ -161,9 +159,7 @@ class Dialer:
             return await self._check_and_send(call, definition, tolerance_seconds, host)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
             # What comes of a request that left is an answer: so this one did not.
-            if may_pass(error):
-                self._outage.failed(error)
-            else:
+            if not may_pass(error):
                 log.warning(
                     "a call could not be checked before it left: %s", type(error).__name__, extra=_names(call)
                 )
@@ -252,7 +248,7 @@ class Dialer:
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
         await self._record_with_patience(dialed)
         has_trouble = any(has_effects(one) for one in dialed)
-        if has_trouble or self._had_trouble:
+        if has_trouble or self._had_trouble or self.account.probes:
             await self._apply_effects(dialed, has_trouble=has_trouble)
         return [None] * len(dialed)
 
@@ -263,7 +259,6 @@ class Dialer:
             # The answers are on record; what they mean for the account, the next ones will say again.
             if not may_pass(error):
                 raise
-            self._outage.failed(error)
             self._had_trouble = True
             return
         is_over = any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
@@ -288,13 +283,11 @@ class Dialer:
             except sa.exc.SQLAlchemyError as error:
                 if not may_pass(error):
                     raise
-                self._outage.failed(error)
                 if self._clock.monotonic() > self._stopped_at + RECORD_PATIENCE_OF_STOPPED_SECONDS:
                     raise
                 await self._clock.sleep_async(pause)
                 pause = min(pause * 2, RECORD_PAUSE_LIMIT_SECONDS)
             else:
-                self._outage.passed()
                 return
 
     async def _sleep_until(self, monotonic: float) -> None:

@@ -22,7 +22,7 @@ from outdial.domain.errors import InDoubt, ProviderUnreachable, RateLimited, Tel
 from outdial.domain.ids import AccountId, CampaignId
 from outdial.domain.pacing import Throttle, after_rate_limited, after_reached, after_unreachable
 from outdial.domain.phone_numbers import plan_of
-from outdial.engine.record import Dialed
+from outdial.engine.record import Answer, Dialed, Released
 from outdial.storage import accounts, campaign_contacts, campaigns, standing
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now
@@ -49,6 +49,7 @@ def apply_effects(connection: sa.Connection, account_id: AccountId, dialed: Sequ
         throttle=account.throttle,
         blocked=dict(account.blocked_countries),
     )
+    found.tried = next((one.answer for one in dialed if one.is_tried), None)
     found.is_accepted = any(isinstance(one.answer, OutboundCallResponse) for one in dialed)
     if found.is_accepted:
         found.throttle = after_reached(found.throttle)
@@ -57,7 +58,6 @@ def apply_effects(connection: sa.Connection, account_id: AccountId, dialed: Sequ
             handle = HANDLERS.get(meaning_of(one.answer).effect)
             if handle is not None:
                 handle(found, one, one.answer)
-            found.is_answered |= not isinstance(one.answer, InDoubt | ProviderUnreachable)
     found.write()
     return found.said
 
@@ -77,9 +77,10 @@ class _Found:
     rested: str | None = None
     closed: str | None = None
     said: list[str] = field(default_factory=list)
-    # A call was accepted; the provider has answered anything at all; it has not, or could not be reached.
+    # What came of the one call of a half-open breaker, if it is among them: only that decides.
+    tried: Answer | None = None
     is_accepted: bool = False
-    is_answered: bool = False
+    # A call was not answered, or the provider could not be reached.
     is_failure: bool = False
 
     def write(self) -> None:
@@ -103,13 +104,13 @@ class _Found:
         if self.is_accepted and account.probes:
             standing.forget_probes(self.connection, account.id)
         if account.breaker is Breaker.HALF_OPEN:
-            if self.is_accepted or self.is_answered:
+            if isinstance(self.tried, InDoubt | ProviderUnreachable):
+                self._open_breaker(account.breaker_reason or "the call that was tried was not answered")
+            elif isinstance(self.tried, Released):
+                standing.begin_trial(self.connection, account.id, None)
+            elif self.tried is not None:
                 standing.close_breaker(self.connection, account.id)
                 self.said.append(f"account {name}: the provider answers calls again, the breaker is closed")
-            elif self.is_failure:
-                self._open_breaker(account.breaker_reason or "the call that was tried was not answered")
-            else:
-                standing.begin_trial(self.connection, account.id, None)
         elif account.breaker is None and self.is_failure:
             recent = standing.recent(self.connection, account.id, self.at)
             why = why_open(recent, account.max_concurrent_calls, Thresholds.of(account.options))

@@ -64,7 +64,7 @@ class Onlooker:
             if seen is None or seen.beat != beat:
                 self._seen[worker_id] = _Seen(beat)
                 continue
-            seen.still_for += min(passed, LONGEST_LOOK_SECONDS)
+            seen.still_for += passed if passed <= LONGEST_LOOK_SECONDS else 0.0
             if seen.still_for >= self._lease_seconds:
                 dead.append(worker_id)
         return dead

@@ -29,7 +29,6 @@ from outdial.domain.doubt import (
 from outdial.domain.errors import RateLimited, TelephonyProviderError
 from outdial.domain.ids import AccountId, AttemptId, CallId, ProviderCallId
 from outdial.domain.look_ups import (
-    AT_ONCE,
     WITHOUT_WEBHOOKS,
     Pace,
     cursor_after,
@@ -104,6 +103,8 @@ async def ask(
     await apply_each(transactions, steps, known, paces)
     await _hang_up(transactions, exactly, callers, known)
     for account_id, one in rounds.items():
+        if one.error is not None:
+            log.info("%d calls could not be looked up, the last for: %s", one.failures, one.error)
         if one.failures or one.answers:
             await transactions.run(_note_round, account_id, one)
     await _count_ends(transactions, answers, callers, accounts)
@@ -125,6 +126,7 @@ class _Round:
         self.answers = 0
         self.failures = 0
         self.retry_after: float | None = None
+        self.error: TelephonyProviderError | None = None
 
 
 def _concluding(asked: Asked, call_id: CallId) -> Conclusion:
@@ -155,10 +157,11 @@ async def _ask(
             one.failures += 1
             if isinstance(error, RateLimited):
                 one.retry_after = max(one.retry_after or 0.0, error.retry_after or 0.0)
-            log.info("a call could not be looked up: %s", error, extra={"call_id": suspect.call_id})
+            one.error = error
             return Asked(at=at, capabilities=capabilities)
         except Exception:
             # An answer that our own reading stumbles over must not keep the other calls from being asked about.
+            one.failures += 1
             log.exception("a look-up could not be read", extra={"call_id": suspect.call_id})
             return Asked(at=at, capabilities=capabilities)
     one.answers += 1
@@ -181,14 +184,22 @@ async def _hang_up(
         return
     wanted = await transactions.run(_to_hang_up, candidates, known)
     ended: dict[AttemptId, str] = {}
-    for one, (theirs, reason, is_queued) in wanted.items():
-        try:
-            await callers[one.account_id].hang_up(theirs, is_queued=is_queued)
-        except TelephonyProviderError as error:
-            log.warning("a call could not be hung up: %s", error, extra={"call_id": one.call_id})
-        else:
-            ended[one.id] = reason
-            log.info("a call was hung up: %s", reason, extra={"call_id": one.call_id})
+    gate = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
+
+    async def end(one: OpenCall, theirs: ProviderCallId, reason: str, is_queued: bool) -> None:
+        async with gate:
+            try:
+                await callers[one.account_id].hang_up(theirs, is_queued=is_queued)
+            except TelephonyProviderError as error:
+                log.info("a call could not be hung up: %s", error, extra={"call_id": one.call_id})
+            except Exception:
+                # A provider object of the host's own may raise anything.
+                log.exception("a call could not be hung up", extra={"call_id": one.call_id})
+            else:
+                ended[one.id] = reason
+                log.info("a call was hung up: %s", reason, extra={"call_id": one.call_id})
+
+    await asyncio.gather(*(end(one, *how) for one, how in wanted.items()))
     if ended:
         await transactions.run(lambda c: lines.note_hung_up(c, ended, database_now(c)))
 
@@ -198,7 +209,7 @@ def _budgets(
 ) -> dict[AccountId, int]:
     """How many calls of each account may be asked about now, paid for by its rate of look-ups."""
     at = database_now(connection)
-    overdue = lines.count_silent(connection, account_ids, at, AT_ONCE * max(1, len(account_ids)))
+    overdue = lines.count_silent(connection, account_ids, at)
     budgets: dict[AccountId, int] = {}
     for account_id, count in sorted(overdue.items()):
         account = accounts.get(account_id)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from outdial.clock import Clock
+
+# One that comes and goes (a disk that is full takes reads) is not told each time.
+SAY_AGAIN_SECONDS: Final = 60.0
 
 
 class Outage:
@@ -16,6 +20,8 @@ class Outage:
         self._log = log
         self._consequence = consequence
         self._since: float | None = None
+        self._said_at = float("-inf")
+        self._is_said = False
         self._failures = 0
 
     @property
@@ -28,6 +34,10 @@ class Outage:
         if self._since is not None:
             return
         self._since = self._clock.monotonic()
+        self._is_said = self._since - self._said_at >= SAY_AGAIN_SECONDS
+        if not self._is_said:
+            return
+        self._said_at = self._since
         cause = getattr(error, "orig", None) or error
         first_line = (str(cause).strip().splitlines() or [""])[0]
         self._log.warning(
@@ -40,9 +50,10 @@ class Outage:
             return
         seconds = self._clock.monotonic() - self._since
         self._since = None
-        self._log.warning(
-            "the database answers again, after %.1f s and %d things that were tried in vain",
-            seconds,
-            self._failures,
-        )
+        if self._is_said:
+            self._log.warning(
+                "the database answers again, after %.1f s and %d things that were tried in vain",
+                seconds,
+                self._failures,
+            )
         self._failures = 0

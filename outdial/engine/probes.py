@@ -33,6 +33,10 @@ async def probe(transactions: Transactions, account_id: AccountId, caller: Calle
         except TelephonyProviderError as error:
             log.info("account %s was asked whether it may dial again: %s", account.name, error)
             return
+        except Exception:
+            # A provider object of the host's own may raise anything.
+            log.exception("account %s could not be asked whether it may dial again", account.name)
+            return
     for sentence in await transactions.run(_relieve, account):
         log.warning(sentence)
 

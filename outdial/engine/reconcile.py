@@ -21,10 +21,11 @@ from outdial.engine.definitions import Definitions
 from outdial.engine.events import NOBODY, Step, adopt_late, apply, settle_overdue
 from outdial.engine.on_settled import Host, tell_again
 from outdial.engine.transactions import Transactions
-from outdial.storage import attempts, lines
+from outdial.storage import attempts, lines, standing
 from outdial.storage.attempts import StoredAttempt
 from outdial.storage.database import database_now
 from outdial.storage.lines import OpenCall
+from outdial.storage.timeline import timeline_of
 
 log = logging.getLogger("outdial.reconcile")
 
@@ -86,7 +87,9 @@ def _tell_again(connection: sa.Connection, host: Host) -> bool:
 
 def _take_dialing(connection: sa.Connection) -> list[OpenCall]:
     at = database_now(connection)
-    return lines.take_dialing(connection, at, at + UNSENT_AGAIN, UNSENT_AT_ONCE)
+    # After a failover a call may have been sent though its row does not say so: those are `after_failover`'s.
+    forgetful = standing.in_another_history(connection, timeline_of(connection))
+    return lines.take_dialing(connection, at, at + UNSENT_AGAIN, UNSENT_AT_ONCE, forgetful)
 
 
 def _apply(

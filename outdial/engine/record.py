@@ -54,7 +54,9 @@ Answer = OutboundCallResponse | TelephonyProviderError | Released
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialed:
-    """An attempt and what came of it. `row`: as the claim inserted it."""
+    """An attempt and what came of it. `row`: as the claim inserted it. `is_tried`: the one call of a
+    half-open breaker.
+    """
 
     attempt_id: AttemptId
     account_id: AccountId
@@ -63,6 +65,7 @@ class Dialed:
     from_number: str
     row: ClaimedRow
     answer: Answer
+    is_tried: bool = False
 
     @property
     def call_id(self) -> CallId:

@@ -35,6 +35,7 @@ from outdial.engine.lease import Lease
 from outdial.engine.look_ups import look_up
 from outdial.engine.on_settled import OnSettled
 from outdial.engine.outage import Outage
+from outdial.engine.probes import probe
 from outdial.engine.reconcile import tidy
 from outdial.engine.record import Released, released_unsent
 from outdial.engine.transactions import Transactions
@@ -131,7 +132,6 @@ class Lane:
         callback_url: str | None,
         claim_settings: ClaimSettings,
         lease: Lease,
-        outage: Outage,
         transactions: Transactions,
         known: Definitions,
         clock: Clock,
@@ -141,6 +141,8 @@ class Lane:
         self._account_id = account.id
         # Claims of which nobody knows whether their commit took effect.
         self._uncertain: set[str] = set()
+        # Since when the database is known to have another history, by our monotonic clock.
+        self._comparing_since: float | None = None
         self._worker_id = worker_id
         self._settings = claim_settings
         self._transactions = transactions
@@ -155,7 +157,6 @@ class Lane:
             callback_url=callback_url,
             fence=claim_settings.fence,
             lease=lease,
-            outage=outage,
             transactions=transactions,
             known=known,
             clock=clock,
@@ -193,10 +194,18 @@ class Lane:
                 self._uncertain.add(claim_id)
             raise
         if claimed.other_timeline is not None:
-            await reconcile_first(
-                self._transactions, self.account, self.caller, self._known, claimed.other_timeline
+            now = self._clock.monotonic()
+            is_compared = await reconcile_first(
+                self._transactions,
+                self.account,
+                self.caller,
+                self._known,
+                claimed.other_timeline,
+                is_first_try=self._comparing_since is None,
+                seen_for_seconds=now - (self._comparing_since or now),
             )
-            return replace(claimed, may_go_on=True)
+            self._comparing_since = None if is_compared else self._comparing_since or now
+            return replace(claimed, may_go_on=is_compared)
         if claimed.is_trial:
             self._dialer.expect_news()
         if claimed.changed:
@@ -296,7 +305,8 @@ class SchedulerService:
         return found[0]
 
     async def _pass(self) -> SchedulerRunResult:
-        transactions = Transactions(self._database)
+        outage = Outage(self._clock, log, "what the provider answered is kept until it does")
+        transactions = Transactions(self._database, outage=outage)
         account = await transactions.run(the_account, self._settings.account)
         lease = Lease(self._clock, self._settings.patience)
         begun_at = self._clock.monotonic()
@@ -322,7 +332,6 @@ class SchedulerService:
                         patience=self._settings.patience,
                     ),
                     lease=lease,
-                    outage=Outage(self._clock, log, "what the provider answered is kept until it does"),
                     transactions=transactions,
                     known=self._known,
                     clock=self._clock,
@@ -330,6 +339,7 @@ class SchedulerService:
                 )
                 await tidy(transactions, self._known)
                 await look_up(transactions, {account.id: caller}, self._known, {account.id: account})
+                await probe(transactions, account.id, caller, self._new_call_id())
                 await lane.keep_up()
                 # The provider may have taken long to be asked.
                 begun_at = self._clock.monotonic()

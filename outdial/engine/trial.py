@@ -8,7 +8,6 @@ as a test, so that it stands in no queue, count or result, and the next free lin
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,7 +35,6 @@ from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply
 from outdial.engine.lease import Lease
 from outdial.engine.look_ups import ask
-from outdial.engine.outage import Outage
 from outdial.engine.slots import Moment
 from outdial.engine.transactions import Transactions
 from outdial.files.rule_books import KeptRuleBook, RuleBooks
@@ -56,12 +54,11 @@ from outdial.storage.attempts import ClaimedRow, NewAttempt
 from outdial.storage.database import database_now, wake_schedulers
 from outdial.storage.due_contacts import DueContact
 from outdial.storage.excluded_contacts import Whom
+from outdial.storage.timeline import timeline_of
 from outdial.telephony.caller import Caller
 
 # How long a test call waits for a line and a slot.
 PATIENCE: Final = timedelta(seconds=60)
-log = logging.getLogger("outdial.trial")
-
 TRY_AGAIN_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.25
 # Without an event for so long, the provider is asked.
@@ -180,7 +177,6 @@ async def place(
             callback_url=callback_url,
             fence=fence,
             lease=lease,
-            outage=Outage(clock, log, "the answer of this test call is kept until it does"),
             transactions=transactions,
             known=known,
             clock=clock,
@@ -282,6 +278,11 @@ def _claim(
         # What is kept for tests is kept for this one too.
         free=free_lines(account, open_calls.total, 0),
     )
+    timeline = timeline_of(connection)
+    if timeline is not None and account.timeline not in {None, timeline}:
+        raise NotCallable(
+            "The database was replaced by another: a worker compares the account's calls with the provider's first."
+        )
     if refusal is not None and refusal.reason in {Reason.STOPPED, Reason.OTHER_DEPLOYMENT}:
         raise NotCallable("Calls were stopped while the test call waited for a line.")
     if refusal is not None:

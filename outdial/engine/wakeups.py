@@ -17,6 +17,7 @@ log = logging.getLogger("outdial.wakeups")
 
 CHECK_STOP_SECONDS: Final = 0.5
 RECONNECT_SECONDS: Final = 1.0
+JOIN_SECONDS: Final = 1.0
 
 
 class Wakeups:
@@ -52,7 +53,8 @@ class Wakeups:
         self._stop.set()
         self._end()
         if self._thread is not None:
-            await self._loop.run_in_executor(None, self._thread.join)
+            # It is a daemon: should its server stand still, nobody waits for it.
+            await self._loop.run_in_executor(None, self._thread.join, JOIN_SECONDS)
 
     def _wake(self) -> None:
         """From any thread."""

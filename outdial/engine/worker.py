@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
@@ -128,6 +129,7 @@ class Worker:
         self._lanes: dict[AccountId, tuple[Lane, asyncio.Task[None]]] = {}
         self._unserved: dict[AccountId, str] = {}
         self._calls: set[asyncio.Task[DialResult]] = set()
+        self._asking: dict[AccountId, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._at_work = asyncio.Event()
         self._retired: set[asyncio.Task[None]] = set()
@@ -141,7 +143,7 @@ class Worker:
         """Work until `stop` is called or the task is canceled; then finish what is under way."""
         threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="outdial-database")
         call_threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="outdial-call")
-        self._transactions = Transactions(self._database, threads)
+        self._transactions = Transactions(self._database, threads, self._outage)
         try:
             started_at = self._clock.monotonic()
             self._worker_id = await self._transactions.run(_start, self._name)
@@ -167,8 +169,8 @@ class Worker:
                 finally:
                     await self._finish(duties)
         finally:
-            # What hangs in a database that is away must not hold the end up.
-            threads.shutdown(wait=not self._outage.is_on, cancel_futures=True)
+            # What hangs in a database that is away, or stands still, must not hold the end up.
+            threads.shutdown(wait=False, cancel_futures=True)
             if self._gate is not None:
                 self._gate.close()
             call_threads.shutdown(wait=False)
@@ -225,6 +227,7 @@ class Worker:
         """
         self.stop()
         give_up_at = self._clock.monotonic() + self._settings.patience.post_is_over.total_seconds() - 0.5
+        duties = [*duties, *self._asking.values()]
         for duty in duties:
             duty.cancel()
         lanes = [*(task for _, task in self._lanes.values()), *self._retired]
@@ -253,8 +256,6 @@ class Worker:
                 await duty()
             except Exception as error:  # noqa: BLE001 - whatever it is, the other duties go on
                 self._trouble(duty.__name__.strip("_"), error)
-            else:
-                self._outage.passed()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
@@ -303,7 +304,6 @@ class Worker:
     def _trouble(self, what: str, error: Exception) -> None:
         """The database's trouble is said once for all of the worker; another error once, and again if it goes on."""
         if may_pass(error):
-            self._outage.failed(error)
             return
         before, said_at = self._said.get(what, ("", float("-inf")))
         now = self._clock.monotonic()
@@ -338,23 +338,38 @@ class Worker:
         """A failover has lost our row, or given its id to another worker: what was claimed under it is given back."""
         self._worker_id = await self._transactions.run(_start, self._name)
         log.warning("worker %s is not on record any more, and begins anew", self._name)
-        for lane, task in self._lanes.values():
+        # Lanes are made again with the next look at the accounts.
+        for account_id in tuple(self._lanes):
+            self._retire(account_id)
+
+    def _retire(self, account_id: AccountId) -> None:
+        if account_id in self._lanes:
+            lane, task = self._lanes.pop(account_id)
             lane.stop()
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
-        # They are made again with the next look at the accounts.
-        self._lanes.clear()
 
     async def _tidy(self) -> None:
         await tidy(self._transactions, self._known)
 
     async def _look_up(self) -> None:
         """Only for accounts that this worker serves: of others it could not ask, and so must not conclude."""
-        lanes = {account_id: lane for account_id, (lane, _) in self._lanes.items()}
-        if lanes:
-            callers = {account_id: lane.caller for account_id, lane in lanes.items()}
-            accounts_ = {account_id: lane.account for account_id, lane in lanes.items()}
-            await look_up(self._transactions, callers, self._known, accounts_)
+        for account_id, (lane, _) in tuple(self._lanes.items()):
+            # Each account in a task of its own: a provider that is slow to answer holds up its own calls only.
+            if account_id not in self._asking:
+                task = asyncio.create_task(self._ask(lane))
+                self._asking[account_id] = task
+                task.add_done_callback(partial(self._asked, account_id))
+
+    async def _ask(self, lane: Lane) -> None:
+        account = lane.account
+        await look_up(self._transactions, {account.id: lane.caller}, self._known, {account.id: account})
+
+    def _asked(self, account_id: AccountId, task: asyncio.Task[None]) -> None:
+        self._asking.pop(account_id, None)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._trouble("look_up", error)
 
     async def _probe(self) -> None:
         """Ask accounts in trouble, as they were when last read, a free question that only a good account answers."""
@@ -377,12 +392,11 @@ class Worker:
                 if self._unserved.get(account.id) != str(error):
                     self._unserved[account.id] = str(error)
                     log.warning("account %s is not served: %s", account.name, error)
+                # Nor with what was set before: that is not what its operator wants any more.
+                self._retire(account.id)
                 continue
             self._unserved.pop(account.id, None)
-            if served is not None:
-                served[0].stop()
-                self._retired.add(served[1])
-                served[1].add_done_callback(self._retired.discard)
+            self._retire(account.id)
             self._lanes[account.id] = (lane, asyncio.create_task(self._work(lane)))
 
     def _caller_of(self, account: Account) -> Caller:
@@ -396,7 +410,6 @@ class Worker:
             callback_url=self._providers.callback_url_for(account),
             claim_settings=self._claim_settings,
             lease=self._lease,
-            outage=self._outage,
             transactions=self._transactions,
             known=self._known,
             clock=self._clock,

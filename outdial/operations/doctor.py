@@ -178,6 +178,13 @@ def _accounts(connection: sa.Connection, what_is_missing: Callable[[Account], st
                 says=f"its breaker is {account.breaker.replace('_', ' ')}: {account.breaker_reason}",
                 cure=f"`outdial account check {account.name}` says whether the provider answers; it is tried again by itself.",
             )
+        elif account.throttle.unreachable_count:
+            yield Check(
+                name=name,
+                verdict=Verdict.FAIL,
+                says=f"its provider could not be reached the last {account.throttle.unreachable_count} times",
+                cure=f"`outdial account check {account.name}` says what is wrong; it is tried again by itself.",
+            )
         elif account.webhooks_missing_at is not None:
             yield Check(
                 name=name,

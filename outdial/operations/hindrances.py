@@ -33,6 +33,11 @@ def _hindrances(connection: sa.Connection, name: str) -> Iterator[str]:
             f"The breaker of the account {account.name!r} is {account.breaker.replace('_', ' ')}: {account.breaker_reason}. "
             f"It is tried again by itself; `outdial account set {own}` ends that at once."
         )
+    if account.throttle.unreachable_count and account.throttle.not_before is not None:
+        yield (
+            f"The provider of the account {account.name!r} cannot be reached: it is tried again at "
+            f"{account.throttle.not_before:%H:%M:%S} UTC. `outdial account check {own}` says what is wrong."
+        )
     countries = campaign_contacts.open_countries(connection, campaign.id)
     for country in sorted(account.blocked_countries.keys() & countries):
         yield (

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from outdial.domain.account import Account
 from outdial.domain.campaign import CampaignStatus
 from outdial.domain.errors import NotFound
-from outdial.storage import accounts, campaigns, deployment, lines
+from outdial.storage import accounts, adopted, campaigns, deployment, lines
 from outdial.storage.campaigns import Campaign
 from outdial.storage.database import database_now, wake_schedulers
 from outdial.storage.lines import OpenCall
@@ -74,7 +74,14 @@ def resume(connection: sa.Connection, scope: Scope) -> Switched:
     else:
         has_changed = deployment.resume(connection)
     wake_schedulers(connection)
-    return Switched(has_changed=has_changed, notes=tuple(still_stopped(connection)))
+    waiting, _ = adopted.awaiting(connection)
+    notes = still_stopped(connection)
+    if waiting:
+        notes.append(
+            f"{waiting} calls wait to be confirmed after a restore, and nobody calls their numbers before: "
+            "`outdial db recover --confirm`."
+        )
+    return Switched(has_changed=has_changed, notes=tuple(notes))
 
 
 def open_calls(connection: sa.Connection, scope: Scope) -> list[OpenCall]:

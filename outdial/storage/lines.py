@@ -18,6 +18,7 @@ from outdial.domain.ids import (
     CampaignId,
     ProviderCallId,
 )
+from outdial.domain.look_ups import NOT_RINGING
 from outdial.storage.rows import Rows
 from outdial.storage.tables import call_attempts
 from outdial.storage.types import BigId, Instant, Json
@@ -77,18 +78,35 @@ def note_end(
 
 
 def count_silent(
-    connection: sa.Connection, account_ids: Collection[AccountId], at: datetime, limit: int
+    connection: sa.Connection, account_ids: Collection[AccountId], at: datetime
 ) -> dict[AccountId, int]:
-    """How many calls of these accounts are overdue for a sign of life, the most overdue first, at most `limit` in all."""
-    overdue = (
-        sa.select(attempts.c.account_id)
+    """How many calls of each of these accounts are overdue for a sign of life: no more than it has lines."""
+    query = (
+        sa.select(attempts.c.account_id, sa.func.count())
         .where(attempts.c.ended_at.is_(None), attempts.c.look_up_at <= at, _sent(account_ids))
-        .order_by(attempts.c.look_up_at)
-        .limit(limit)
-        .subquery()
+        .group_by(attempts.c.account_id)
     )
-    query = sa.select(overdue.c.account_id, sa.func.count()).group_by(overdue.c.account_id)
     return {AccountId(account_id): count for account_id, count in connection.execute(query)}
+
+
+def doubt_unsent(connection: sa.Connection, account_id: AccountId, at: datetime) -> None:
+    """The account's calls that look as if nobody had sent them may have been sent: the database forgot its last moments."""
+    connection.execute(
+        sa.update(attempts)
+        .where(
+            attempts.c.account_id == account_id,
+            attempts.c.ended_at.is_(None),
+            attempts.c.state == AttemptState.DIALING,
+            attempts.c.sent_at.is_(None),
+        )
+        .values(state=AttemptState.IN_DOUBT, sent_at=attempts.c.dial_at, look_up_at=at)
+    )
+
+
+def newest_claim(connection: sa.Connection, account_id: AccountId) -> datetime | None:
+    """When the newest call of the account that is on record was claimed."""
+    query = sa.select(attempts.c.claimed_at).where(attempts.c.account_id == account_id)
+    return connection.execute(query.order_by(attempts.c.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def ask_now(connection: sa.Connection, account_ids: Collection[AccountId], at: datetime) -> None:
@@ -110,7 +128,7 @@ def want_end(connection: sa.Connection, campaign_id: CampaignId, because: str, a
             attempts.c.campaign_id == campaign_id,
             attempts.c.ended_at.is_(None),
             attempts.c.sent_at.is_not(None),
-            attempts.c.state.in_((AttemptState.DIALING, AttemptState.IN_DOUBT, AttemptState.ACCEPTED)),
+            attempts.c.state.in_((AttemptState.DIALING, *sorted(NOT_RINGING))),
         )
         .values(
             hang_up_because=because,
@@ -130,7 +148,8 @@ def note_hung_up(connection: sa.Connection, reasons: Mapping[AttemptId, str], at
             sa.update(attempts)
             .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None))
             .values(
-                hung_up_at=at,
+                # The first time: from then on it may be listed as open for a while.
+                hung_up_at=sa.func.coalesce(attempts.c.hung_up_at, sa.literal(at, Instant)),
                 hang_up_because=reason,
                 ended_by=sa.func.coalesce(attempts.c.ended_by, "outdial"),
                 look_up_at=at + HUNG_UP_LOOK_UP,
@@ -149,9 +168,20 @@ def ended_by_look_up(connection: sa.Connection, ids: Collection[AttemptId]) -> d
     return {AccountId(account_id): count for account_id, count in connection.execute(query)}
 
 
-def take_dialing(connection: sa.Connection, at: datetime, again_at: datetime, limit: int) -> list[OpenCall]:
-    """Attempts that are overdue while still dialing; `look_up_at` is pushed to `again_at`: others leave them to us."""
-    return _take(connection, attempts.c.state == AttemptState.DIALING, at, again_at, limit)
+def take_dialing(
+    connection: sa.Connection,
+    at: datetime,
+    again_at: datetime,
+    limit: int,
+    but_of: Collection[AccountId] = (),
+) -> list[OpenCall]:
+    """Attempts that are overdue while still dialing, but of these accounts; `look_up_at` is pushed to `again_at`: others
+    leave them to us.
+    """
+    wanted = attempts.c.state == AttemptState.DIALING
+    if but_of:
+        wanted = sa.and_(wanted, attempts.c.account_id.not_in(tuple(but_of)))
+    return _take(connection, wanted, at, again_at, limit)
 
 
 def take_silent(

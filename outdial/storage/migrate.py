@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import event
 
 from outdial.domain.errors import SchemaOutOfDate
 from outdial.storage.database import create_engine, outdials_tables, schema_of
@@ -34,11 +35,14 @@ def upgrade(url: str | sa.URL, revision: str = "head", *, schema: str | None = N
 
 
 def upgrade_connection(connection: sa.Connection, revision: str = "head") -> None:
-    """The same on a connection that is in no transaction; its engine's option `outdial_schema` names the schema."""
+    """The same, each revision as a whole or not at all, on a connection that is in no transaction; its engine's option `outdial_schema` names the schema."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({UPGRADE_LOCK})")
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         connection.commit()
+    else:
+        # SQLite's own driver commits each change of the schema by itself, unless it is in a transaction that we began.
+        event.listen(connection, "begin", _begin)
     try:
         _make_schema(connection)
         config = _config()
@@ -52,6 +56,8 @@ def upgrade_connection(connection: sa.Connection, revision: str = "head") -> Non
             connection.exec_driver_sql(f"SELECT pg_advisory_unlock({UPGRADE_LOCK})")
             connection.exec_driver_sql("RESET lock_timeout")
             connection.commit()
+        else:
+            event.remove(connection, "begin", _begin)
 
 
 def current_revision(connection: sa.Connection) -> str | None:
@@ -73,6 +79,10 @@ def check(connection: sa.Connection) -> None:
     found, expected = current_revision(connection), expected_revision()
     if found != expected:
         raise SchemaOutOfDate(found, expected, schema_of(connection))
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _make_schema(connection: sa.Connection) -> None:

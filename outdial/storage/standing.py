@@ -126,22 +126,32 @@ def miss_webhooks(connection: sa.Connection, account_id: AccountId, at: datetime
     )
 
 
-def hear_webhooks(connection: sa.Connection, account_id: AccountId) -> bool:
-    """Webhooks arrive. True if they were missing."""
+def hear_webhooks(connection: sa.Connection, account_id: AccountId) -> str | None:
+    """Webhooks arrive. Returns the account's name if they were missing."""
     was_missing = _change(
         connection,
         account_id,
         accounts.c.webhooks_missing_at.is_not(None),
         {"webhooks_missing_at": None, "ended_by_look_up": 0},
     )
-    if not was_missing:
-        _change(connection, account_id, accounts.c.ended_by_look_up > 0, {"ended_by_look_up": 0})
-    return was_missing
+    if was_missing:
+        name = connection.execute(sa.select(accounts.c.name).where(accounts.c.id == account_id))
+        return str(name.scalar_one())
+    _change(connection, account_id, accounts.c.ended_by_look_up > 0, {"ended_by_look_up": 0})
+    return None
 
 
 def accept_timeline(connection: sa.Connection, account_id: AccountId, timeline: str) -> None:
     """The account's calls agree with the provider's in this history of the database."""
     _change(connection, account_id, sa.true(), {"timeline": timeline})
+
+
+def in_another_history(connection: sa.Connection, timeline: str | None) -> list[AccountId]:
+    """The accounts whose calls were last compared with the provider's in another history than this."""
+    if timeline is None:
+        return []
+    query = sa.select(accounts.c.id).where(accounts.c.timeline != timeline)
+    return [AccountId(account_id) for account_id in connection.execute(query).scalars()]
 
 
 def look_up_rate(

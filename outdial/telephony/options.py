@@ -54,7 +54,7 @@ def _number_or(text: str, complaint: str) -> float:
 
 
 def rate(text: str) -> float:
-    number = _number_or(text, "must be a number a second such as 20 or 0.5")
+    number = _number_or(text, "must be a number a second, from 0.01 to 1000")
     if not 0.01 <= number <= 1000:
         raise ValueError("must be from 0.01 to 1000 a second")
     return number
@@ -64,6 +64,13 @@ def share(text: str) -> float:
     number = _number_or(text, "must be a share such as 0.5")
     if not 0 < number <= 1:
         raise ValueError("must be above 0 and at most 1, which means never")
+    return number
+
+
+def margin(text: str) -> float:
+    number = _number_or(text, "must be a share such as 0.02")
+    if number > 0.5:
+        raise ValueError("must be from 0 to 0.5")
     return number
 
 
@@ -87,6 +94,6 @@ COMMON: Final[Mapping[str, Option]] = {
     "webhooks_missing_after": Option(check=count),
     "breaker_doubt_share": Option(check=share),
     "breaker_failure_share": Option(check=share),
-    "pacing_margin": Option(check=share),
+    "pacing_margin": Option(check=margin),
 }
 """What every account may be told, whatever its adapter (docs/operating.md)."""

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first seed; by default any")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument(
-        "--seconds", type=float, default=25.0, help="of blows; the time to run out comes after"
+        "--seconds", type=float, default=30.0, help="of blows; the time to run out comes after"
     )
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="story and logs, of good runs too")

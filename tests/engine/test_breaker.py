@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,9 @@ from outdial.domain.account import Account
 from outdial.domain.breaker import Breaker
 from outdial.domain.errors import AccountRejected, InDoubt, ProviderUnreachable, RateLimited
 from outdial.domain.ids import CallId
+from outdial.engine.effects import apply_effects
 from outdial.engine.probes import probe
+from outdial.engine.record import Dialed, Released
 from outdial.engine.transactions import Transactions
 from outdial.storage import accounts, attempts
 from outdial.storage.database import database_now
@@ -175,6 +178,26 @@ def test_a_call_in_vain_opens_it_again_for_longer(world: World, provider: FreeQu
     assert first.breaker_at is not None
     wait = second.probe_at - second.breaker_at
     assert wait > timedelta(seconds=1)
+
+
+def test_only_the_one_call_decides(world: World, provider: FreeQuestions) -> None:
+    """Not what comes of a call that was claimed before the breaker opened."""
+    half_opened(world, provider)
+    row = world.attempts()[0]
+
+    def older(connection: sa.Connection) -> None:
+        answer = InDoubt("timeout")
+        facts = {"account_id": world.account_id, "campaign_id": row["campaign_id"], "to": row["phone_number"]}
+        dialed = Dialed(
+            attempt_id=row["id"], from_number=row["from_number"], row=None, answer=answer, **facts
+        )
+        apply_effects(connection, world.account_id, [dialed, replace(dialed, answer=Released(why="late"))])
+
+    before = account_of(world)
+    world.set_account(trial_until=world.database.run(database_now) + timedelta(seconds=20))
+    world.database.run(older)
+    after = account_of(world)
+    assert (after.breaker, after.trial_until is None) == (before.breaker, False)
 
 
 def test_any_answer_shows_that_the_provider_is_back(world: World, provider: FreeQuestions) -> None:

@@ -7,26 +7,31 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from outdial.clock import SystemClock
-from outdial.domain.ids import CallId
+from outdial.domain.attempt import EventKind, Origin, Source
+from outdial.domain.errors import ProviderUnreachable
+from outdial.domain.ids import CallId, ProviderCallId
 from outdial.domain.patience import Patience
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import ClaimSettings
 from outdial.engine.lease import Lease
 from outdial.engine.outage import Outage
+from outdial.engine.reconcile import tidy
 from outdial.engine.scheduler import Lane, SchedulerSettings
 from outdial.engine.transactions import Transactions
 from outdial.engine.worker import Worker
 from outdial.storage import accounts, standing, workers
 from outdial.storage.database import database_now
 from outdial.telephony.caller import caller_for
+from outdial.telephony.protocol import CallPage, ListedCall
 from outdial.telephony.transport import AsyncTransport
-from tests.support.world import RecordingProvider, World, number
+from tests.support.world import RecordingProvider, World, event, number
 
 log = logging.getLogger("outdial.test")
 
@@ -43,15 +48,17 @@ class CutOff(Transactions):
         if is_meant:
             self.times -= 1
             if self.before:
-                raise gone()
+                raise self._gone()
         result = await super().run(body, *args, **kwargs)
         if is_meant:
-            raise gone()
+            raise self._gone()
         return result
 
-
-def gone() -> sa.exc.OperationalError:
-    return sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+    def _gone(self) -> sa.exc.OperationalError:
+        error = sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+        assert self._outage is not None
+        self._outage.failed(error)
+        return error
 
 
 class Scene:
@@ -59,10 +66,10 @@ class Scene:
 
     def __init__(self, world: World, transport: AsyncTransport, provider: RecordingProvider) -> None:
         clock = SystemClock()
-        self.transactions = CutOff(world.database, ThreadPoolExecutor(2))
+        self.outage = Outage(clock, log, "it is tried again")
+        self.transactions = CutOff(world.database, ThreadPoolExecutor(2), self.outage)
         self.lease = Lease(clock, Patience())
         self.lease.renewed(clock.monotonic())
-        self.outage = Outage(clock, log, "it is tried again")
         account = world.database.run(accounts.by_id, world.account_id)
         assert account is not None
         self.lane = Lane(
@@ -74,7 +81,6 @@ class Scene:
                 batch_size=10, scheduler_time_zone="UTC", new_call_id=call_id_factory(clock)
             ),
             lease=self.lease,
-            outage=self.outage,
             transactions=self.transactions,
             known=world.known,
             clock=clock,
@@ -171,22 +177,117 @@ def test_nothing_leaves_without_a_lease(world: World, provider: RecordingProvide
     assert {row["error_code"] for row in world.attempts()} == {"lease_lost"}
 
 
-def test_in_another_history_of_the_database_nobody_is_claimed_before_it_is_compared(
-    world: World, provider: RecordingProvider, caplog: pytest.LogCaptureFixture
-) -> None:
+class Lister(RecordingProvider):
+    """A provider that also lists its calls, unless something is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[ListedCall] = []
+        self.asked_since: list[datetime] = []
+        self.wrong: Exception | None = None
+
+    def list_calls(self, since: datetime, page: str | None) -> CallPage:
+        self.asked_since.append(since)
+        if self.wrong is not None:
+            raise self.wrong
+        return CallPage(calls=[one for one in self.listed if (one.origin.started_at or since) >= since])
+
+
+def listed(to: str, contact_id: int, ago: timedelta) -> ListedCall:
+    """A call that only the provider knows, and that is answered."""
+    theirs = ProviderCallId("P-lost")
+    return ListedCall(
+        origin=Origin(to=to, started_at=datetime.now(UTC) - ago, contact_id=str(contact_id)),
+        event=event(EventKind.ANSWERED, "lost", source=Source.LOOKUP, provider_call_id=theirs),
+    )
+
+
+async def claim_in_another_history(scene: Scene, world: World) -> int:
+    """As a lane does, until it has compared, or may not yet. Returns how many were claimed."""
+    world.database.run(standing.accept_timeline, world.account_id, "000000FF")
+    assert not (await scene.lane.claim()).calls
+    if scene.lane._comparing_since is not None:
+        # What was on its way has arrived.
+        scene.lane._comparing_since -= 60
+        await scene.lane.claim()
+    return len((await scene.lane.claim()).calls)
+
+
+@pytest.fixture
+def forgetful(world: World) -> World:
     if world.database.dialect == "sqlite":
         pytest.skip("SQLite has one history")
-    world.database.run(standing.accept_timeline, world.account_id, "000000FF")
+    return world
 
+
+def test_in_another_history_of_the_database_nobody_is_claimed_before_it_is_compared(
+    forgetful: World, provider: RecordingProvider, caplog: pytest.LogCaptureFixture
+) -> None:
     async def act(scene: Scene) -> None:
-        first = await scene.lane.claim()
-        assert not first.calls
-        second = await scene.lane.claim()
-        assert len(second.calls) == 3
+        assert await claim_in_another_history(scene, forgetful) == 3
 
     with caplog.at_level(logging.WARNING):
-        play(world, provider, act)
-    assert any("another history" in record.message for record in caplog.records)
+        play(forgetful, provider, act)
+    assert sum("another history" in record.message for record in caplog.records) == 1
+
+
+def test_a_call_that_only_the_provider_knows_is_not_made_again_however_late_that_is_noticed(
+    forgetful: World,
+) -> None:
+    (contact,) = forgetful.add_contacts(forgetful.add_campaign(), [number(1)])
+    provider = Lister()
+    provider.listed = [listed(number(1), contact, timedelta(hours=2))]
+
+    async def act(scene: Scene) -> None:
+        assert await claim_in_another_history(scene, forgetful) == 0
+
+    play(forgetful, provider, act)
+    (attempt,) = forgetful.attempts()
+    assert (attempt["call_id"], attempt["state"]) == ("lost", "answered")
+
+
+def test_nobody_is_claimed_while_the_provider_cannot_list_its_calls(forgetful: World) -> None:
+    forgetful.add_contacts(forgetful.add_campaign(), [number(1)])
+    provider = Lister()
+    provider.wrong = ProviderUnreachable("connection refused")
+
+    async def act(scene: Scene) -> None:
+        assert await claim_in_another_history(scene, forgetful) == 0
+        provider.wrong = None
+        await scene.lane.claim()
+        assert len((await scene.lane.claim()).calls) == 1
+
+    play(forgetful, provider, act)
+
+
+def test_a_request_that_may_be_on_its_way_is_waited_for(forgetful: World) -> None:
+    forgetful.add_contacts(forgetful.add_campaign(), [number(1)])
+    provider = Lister()
+    forgetful.database.run(standing.accept_timeline, forgetful.account_id, "000000FF")
+
+    async def act(scene: Scene) -> None:
+        for _ in range(3):
+            assert not (await scene.lane.claim()).calls
+        assert not provider.asked_since
+
+    play(forgetful, provider, act)
+
+
+def test_a_row_that_looks_unsent_after_a_failover_is_in_doubt_and_not_given_back(forgetful: World) -> None:
+    """That it was sent is what the database may have forgotten."""
+    forgetful.add_contacts(forgetful.add_campaign(), [number(1)])
+
+    async def act(scene: Scene) -> None:
+        assert len((await scene.lane.claim()).calls) == 1
+        forgetful.database.run(standing.accept_timeline, forgetful.account_id, "000000FF")
+        forgetful.shift_attempts(30)
+        await tidy(scene.transactions, forgetful.known)
+        assert forgetful.attempts()[0]["state"] == "dialing"
+        forgetful.add_contacts(forgetful.add_campaign("other"), [number(2)])
+        await scene.lane.claim()
+        assert forgetful.attempts()[0]["state"] == "in_doubt"
+
+    play(forgetful, Lister(), act)
 
 
 def test_a_claim_id_names_one_claim(world: World, provider: RecordingProvider) -> None:

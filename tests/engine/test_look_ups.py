@@ -21,6 +21,7 @@ from outdial.engine.look_ups import look_up
 from outdial.engine.transactions import Transactions
 from outdial.operations.campaigns import cancel
 from outdial.storage import accounts, standing
+from outdial.storage.database import database_now
 from outdial.telephony.caller import caller_for
 from outdial.telephony.protocol import LookUp
 from outdial.telephony.transport import AsyncTransport
@@ -110,19 +111,48 @@ def test_all_workers_together_keep_to_the_rate_of_look_ups(world: World, provide
 def test_look_ups_that_fail_wait_longer_each_time(world: World, provider: Provider) -> None:
     calls = left(world, provider, 3)
     provider.wrong = ProviderUnreachable("connection refused")
-    assert calls.look_after(60) == 3
-    assert calls.look_after() == 0
     waits = []
-    for _ in range(3):
-        # Its wait is over.
-        calls.look_after(60)
-        _, not_before, failures = world.database.run(standing.look_up_rate, world.account_id)
+    for _ in range(4):
+        # As if its wait were over.
+        assert calls.look_after(31) == 3
+        _, not_before, _ = world.database.run(standing.look_up_rate, world.account_id)
         assert not_before is not None
-        waits.append(failures)
-    assert waits == [2, 3, 4]
+        waits.append(round((not_before - world.database.run(database_now)).total_seconds()))
+        assert calls.look_after() == 0
+    assert waits == [1, 2, 4, 8]
     provider.wrong = None
-    calls.look_after(60)
+    assert calls.look_after(31) == 3
     assert world.database.run(standing.look_up_rate, world.account_id)[1:] == (None, 0)
+
+
+def test_one_accounts_backlog_does_not_keep_others_from_being_asked_about(
+    world: World, provider: Provider
+) -> None:
+    calls = left(world, provider, 60)
+    other = world.add_account("other")
+    campaign = world.add_campaign("other", account_id=other, account="other", call=CALL)
+    world.add_contacts(campaign, [number(500)])
+    world.run_pass(provider, account="other")
+    world.shift_attempts(60)
+    world.set_account(look_ups_not_before=world.database.run(database_now) + timedelta(seconds=60))
+
+    async def once() -> int:
+        async with AsyncTransport() as transport:
+            caller = caller_for(provider, transport, None)
+            callers = {world.account_id: caller, other: caller}
+            return await look_up(Transactions(world.database), callers, world.known, {})
+
+    assert asyncio.run(once()) == 1
+    assert provider.asked[-1] == calls.world.attempts()[-1]["call_id"]
+
+
+def test_a_call_of_which_the_provider_never_tells_frees_its_line(world: World, provider: Provider) -> None:
+    calls = left(world, provider)
+    provider.wrong = ProviderUnreachable("connection refused")
+    calls.look_after(LONGEST_SECONDS + 5)
+    assert world.attempts()[0]["ended_at"] is None
+    calls.look_after(LONGEST_SECONDS)
+    assert world.attempts()[0]["ending"] == "unknown"
 
 
 def test_a_call_past_its_longest_duration_is_hung_up(world: World, provider: Provider) -> None:
@@ -196,6 +226,9 @@ def test_a_call_that_has_begun_to_ring_is_not_cut_off_by_a_cancellation(
     world.database.run(cancel, "survey")
     calls.look_after(1)
     assert not provider.hung_up
+    # Nor is it asked about all the time.
+    (attempt,) = world.attempts()
+    assert attempt["look_up_at"] - world.database.run(database_now) > timedelta(seconds=5)
 
 
 def test_a_call_in_doubt_is_called_back_once_it_is_found(world: World, provider: Provider) -> None:

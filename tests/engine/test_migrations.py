@@ -252,3 +252,21 @@ def test_programs_that_upgrade_at_once_take_turns(empty_postgres_url: str) -> No
             done.result()
     with connected(empty_postgres_url) as connection:
         check(connection)
+
+
+def test_a_migration_that_fails_leaves_nothing(database_url: str) -> None:
+    """As a whole or not at all: what is half there could neither be used nor upgraded again."""
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(sa.text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+    upgrade(database_url, "0002")
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE call_attempts ADD COLUMN hung_up_at TEXT"))
+    with pytest.raises(sa.exc.DBAPIError):
+        upgrade(database_url)
+    with engine.connect() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("provider_configurations")}
+        assert "breaker" not in columns
+        assert connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one() == "0002"
+    engine.dispose()

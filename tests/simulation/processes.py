@@ -21,7 +21,6 @@ from outdial.engine.events import Heard, receive
 from outdial.engine.group_commit import GroupCommit
 from outdial.engine.lease import Lease, Onlooker
 from outdial.engine.look_ups import look_up
-from outdial.engine.outage import Outage
 from outdial.engine.probes import probe
 from outdial.engine.reconcile import tidy
 from outdial.engine.scheduler import Lane
@@ -120,7 +119,6 @@ class SimulatedWorker(Process):
         patience = self.known.patience
         self._lease = Lease(clock, patience)
         self._onlooker = Onlooker(clock, patience)
-        self._outage = Outage(clock, log, "nothing is dialed")
         self._clock = clock
         self._worker_id: WorkerId | None = None
 
@@ -157,7 +155,6 @@ class SimulatedWorker(Process):
                 batch_size=4, scheduler_time_zone="Europe/Rome", new_call_id=self.around.new_call_id
             ),
             lease=self._lease,
-            outage=self._outage,
             transactions=self.transactions,
             known=self.known,
             clock=self._clock,

@@ -28,7 +28,7 @@ TABLE = [
     (DestinationRejected(), "not_placed", "block_destination"),
     (AccountRejected(), "not_placed", "suspend_account"),
     (CallRejected(), "not_placed", "count_rejection"),
-    (InDoubt(), None, "none"),
+    (InDoubt(), None, "count_doubt"),
 ]
 
 

@@ -18,6 +18,7 @@ context.configure(
     version_table_schema=schema_of(connection),
     render_as_batch=connection.dialect.name == "sqlite",
     transaction_per_migration=True,
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()
