@@ -98,24 +98,34 @@ def fragile_stack(
         world.close()
 
 
+@pytest.mark.parametrize("trouble", ["stopped", "frozen"])
 def test_worker_told_to_end_while_the_database_is_away_ends_in_time(
-    fragile_stack: Stack, own_postgres: PostgresProcess
+    fragile_stack: Stack, own_postgres: PostgresProcess, trouble: str
 ) -> None:
     stack = fragile_stack
-    add_work(stack, 400)
+    add_work(stack, 160)
     provider = stack.start_provider(**PROVIDER)
     stack.start_service()
     worker, other = stack.start_workers(2)
     wait_for_load(stack, provider)
-    own_postgres.stop("immediate")
+    if trouble == "stopped":
+        own_postgres.stop("immediate")
+    else:
+        own_postgres.pause()
     try:
         # Longer than the answers take: now they are there, and cannot be recorded.
-        time.sleep(1.0)
+        time.sleep(4.0)
         other.send(signal.SIGTERM)
         assert seconds_to_end(worker) <= EXIT_SECONDS
         assert other.wait(EXIT_SECONDS) == 0
     finally:
-        own_postgres.start()
+        if trouble == "stopped":
+            own_postgres.start()
+        else:
+            own_postgres.resume()
+    said = worker.stderr.count("the database does not answer")
+    # Where it stands still nothing fails, for a while.
+    assert said == 1 if trouble == "stopped" else said <= 1
     stack.start_workers(1)
     provider.wait_for(stack.is_done, "the end of the campaign", 100)
     assert stack.unsettled() == 0
