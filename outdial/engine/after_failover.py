@@ -8,6 +8,7 @@ noted last of rows that are there. So one that looks unsent may have been sent, 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,30 +32,39 @@ LOOK_BACK_WITHOUT_CALLS: Final = timedelta(hours=24)
 ON_ITS_WAY_SECONDS: Final = 20.0
 
 
+@dataclass(slots=True)
+class Comparison:
+    """One account's, for as long as a process serves it. `since`: when it was found to be due, by the process's own
+    monotonic clock; None: it is not.
+    """
+
+    since: float | None = None
+
+
 async def reconcile_first(
     transactions: Transactions,
     account: Account,
     caller: Caller,
     known: Definitions,
     timeline: str,
-    *,
-    is_first_try: bool,
-    seen_for_seconds: float,
+    comparison: Comparison,
+    now: float,
 ) -> bool:
     """Adopt the calls that only the provider knows; then the account's claims go on. Open calls hold their lines, and
     are asked about as the rate of look-ups allows.
 
-    `seen_for_seconds`: since when this process knows of the other history. False: it is too early to ask, or the provider
-    could not list its calls now; nobody may be claimed before it has.
+    `now`: the process's monotonic clock. False: it is too early to ask, or the provider could not list its calls now;
+    nobody may be claimed before it has.
     """
-    if is_first_try:
+    if comparison.since is None:
+        comparison.since = now
         log.warning(
             "the database was replaced by one with another history (a standby was promoted, or a backup restored): account %s "
             "claims nobody until its calls are compared with the provider's",
             account.name,
         )
         await transactions.run(_doubt, account)
-    if caller.can_list and seen_for_seconds < ON_ITS_WAY_SECONDS:
+    if caller.can_list and now - comparison.since < ON_ITS_WAY_SECONDS:
         return False
     since = await transactions.run(_missing_since, account)
     callers = {account.id: caller}
@@ -64,6 +74,7 @@ async def reconcile_first(
         return False
     await look_up(transactions, callers, known, {account.id: account})
     await transactions.run(standing.accept_timeline, account.id, timeline)
+    comparison.since = None
     if found.why_not is not None:
         log.warning("account %s: what the database lost may stay unknown: %s", account.name, found.why_not)
     log.warning(

@@ -24,7 +24,7 @@ from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.patience import Patience
 from outdial.domain.phone_numbers import normalize
-from outdial.engine.after_failover import reconcile_first
+from outdial.engine.after_failover import Comparison, reconcile_first
 from outdial.engine.before_call import BeforeCall, Gate
 from outdial.engine.call_ids import call_id_factory
 from outdial.engine.claim import Claimed, ClaimSettings, claim, next_due
@@ -136,13 +136,13 @@ class Lane:
         known: Definitions,
         clock: Clock,
         gate: Gate | None = None,
+        comparison: Comparison | None = None,
     ) -> None:
         self.caller = caller
         self._account_id = account.id
         # Claims of which nobody knows whether their commit took effect.
         self._uncertain: set[str] = set()
-        # Since when the database is known to have another history, by our monotonic clock.
-        self._comparing_since: float | None = None
+        self._comparison = comparison or Comparison()
         self._worker_id = worker_id
         self._settings = claim_settings
         self._transactions = transactions
@@ -194,17 +194,15 @@ class Lane:
                 self._uncertain.add(claim_id)
             raise
         if claimed.other_timeline is not None:
-            now = self._clock.monotonic()
             is_compared = await reconcile_first(
                 self._transactions,
                 self.account,
                 self.caller,
                 self._known,
                 claimed.other_timeline,
-                is_first_try=self._comparing_since is None,
-                seen_for_seconds=now - (self._comparing_since or now),
+                self._comparison,
+                self._clock.monotonic(),
             )
-            self._comparing_since = None if is_compared else self._comparing_since or now
             return replace(claimed, may_go_on=is_compared)
         if claimed.is_trial:
             self._dialer.expect_news()
@@ -275,6 +273,8 @@ class SchedulerService:
         self._new_call_id = new_call_id or call_id_factory(self._clock)
         self._known = Definitions(on_settled, KeptRuleBook(settings.own_rules), settings.patience)
         self._before_call = before_call
+        # It takes longer than a pass.
+        self._comparison = Comparison()
         # One row for all passes of this object: a pass every second would leave thousands a day.
         self._worker_id: WorkerId | None = None
 
@@ -336,6 +336,7 @@ class SchedulerService:
                     known=self._known,
                     clock=self._clock,
                     gate=gate,
+                    comparison=self._comparison,
                 )
                 await tidy(transactions, self._known)
                 await look_up(transactions, {account.id: caller}, self._known, {account.id: account})

@@ -206,9 +206,9 @@ async def claim_in_another_history(scene: Scene, world: World) -> int:
     """As a lane does, until it has compared, or may not yet. Returns how many were claimed."""
     world.database.run(standing.accept_timeline, world.account_id, "000000FF")
     assert not (await scene.lane.claim()).calls
-    if scene.lane._comparing_since is not None:
+    if scene.lane._comparison.since is not None:
         # What was on its way has arrived.
-        scene.lane._comparing_since -= 60
+        scene.lane._comparison.since -= 60
         await scene.lane.claim()
     return len((await scene.lane.claim()).calls)
 
@@ -271,6 +271,17 @@ def test_a_request_that_may_be_on_its_way_is_waited_for(forgetful: World) -> Non
         assert not provider.asked_since
 
     play(forgetful, provider, act)
+
+
+def test_passes_that_are_shorter_than_the_comparison_come_to_its_end(forgetful: World) -> None:
+    forgetful.add_contacts(forgetful.add_campaign(), [number(1)])
+    forgetful.database.run(standing.accept_timeline, forgetful.account_id, "000000FF")
+    service = forgetful.service(Lister())
+    assert not service.run().scheduled
+    assert service._comparison.since is not None
+    service._comparison.since -= 60
+    service.run()
+    assert len(service.run().scheduled) == 1
 
 
 def test_a_row_that_looks_unsent_after_a_failover_is_in_doubt_and_not_given_back(forgetful: World) -> None:
