@@ -317,7 +317,7 @@ def audited(world: World) -> Report:
 
 
 def test_the_audit_counts_what_was_written_down_later_and_accuses_nobody_of_it(world: World) -> None:
-    campaign = world.add_campaign(retry=RETRY, calling_rule="auto")
+    campaign = world.add_campaign(retry=RETRY)
     world.add_contacts(campaign, map(number, range(4)))
     provider = ListingProvider()
     world.run_pass(provider, batch_size=1)
