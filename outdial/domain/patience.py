@@ -16,6 +16,8 @@ from outdial.domain.errors import SettingsError
 # What lies between the end of a POST's time-out and the moment at which others may rely on it.
 MARGIN_SECONDS: Final = 2.0
 LEAST_FENCE_SECONDS: Final = 4.0
+# How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
+NOT_AFTER: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from outdial.domain.frequency import PastCall
 from outdial.domain.ids import AccountId, AttemptId, CallId, CampaignId, ContactId, WorkerId
 from outdial.domain.order import Bucket, Plan
 from outdial.domain.pacing import Slots, reserve
-from outdial.domain.patience import Patience
+from outdial.domain.patience import NOT_AFTER, Patience
 from outdial.domain.permit import (
     BUSY_NUMBER_DELAY,
     FATES,
@@ -65,8 +65,6 @@ from outdial.storage.deployment import Deployment
 from outdial.storage.due_contacts import DueContact
 from outdial.storage.timeline import timeline_of
 
-# How long after its slot the provider may still start a call; the provider answers 412 to what it reads later.
-NOT_AFTER: Final = timedelta(seconds=15)
 # Contacts that are all passed over must not keep a claim, and the account's lock, for ever.
 ROUNDS: Final = 4
 

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -29,8 +28,6 @@ TRIES: Final = 3
 PAUSE_SECONDS: Final = 0.25
 # A call whose POST is still under way has no id yet at the provider: its time-out, and a little more.
 PATIENCE_SECONDS: Final = 12.0
-# Should no event tell of its end, a call that was hung up is asked about then.
-LOOK_UP_DELAY: Final = timedelta(seconds=2)
 
 Which = Callable[[sa.Connection], Sequence[OpenCall]]
 """The open calls that are meant, each time as they are then."""
@@ -154,4 +151,4 @@ async def _look_up(caller: Caller, call: OpenCall) -> ProviderCallId | None:
 
 def _note(connection: sa.Connection, ids: Sequence[AttemptId], by: str, reason: str) -> None:
     at = database_now(connection)
-    lines.note_end(connection, ids, by=by, reason=reason, look_up_at=at + LOOK_UP_DELAY)
+    lines.note_end(connection, ids, by=by, reason=reason, look_up_at=at + lines.HUNG_UP_LOOK_UP)

@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from outdial.domain.attempt import AttemptState, CallEvent, Origin
 from outdial.domain.contact import ContactState
 from outdial.domain.ids import AccountId, AttemptId, CallId, ContactId, ProviderCallId, WorkerId
 from outdial.domain.lost_calls import Candidate, whose
+from outdial.domain.patience import NOT_AFTER
 from outdial.domain.settle import Outcome
 from outdial.storage import accounts, adopted, contacts
 from outdial.storage.adopted import RESTORED, LostCall
@@ -28,8 +29,6 @@ from outdial.storage.database import database_now
 
 log = logging.getLogger("outdial.restored")
 
-# What a claim gives a call to leave.
-NOT_AFTER: Final = timedelta(seconds=15)
 # A number that was free a moment ago may be taken by now: then the call is written down beside the one that has it.
 TRIES: Final = 2
 

@@ -24,12 +24,12 @@ from outdial.domain.errors import NotFound, UserError
 from outdial.domain.fences import Fence
 from outdial.domain.ids import AttemptId, CallId, CallingZoneId, CampaignId, ContactId, WorkerId
 from outdial.domain.pacing import reserve
-from outdial.domain.patience import Patience
+from outdial.domain.patience import NOT_AFTER, Patience
 from outdial.domain.permit import Permit, Reason, Terms, hours_in_words, zone_permit
 from outdial.domain.phone_numbers import normalize
 from outdial.domain.whole_checks import account_refusal, free_lines, stop_refusal, usable_numbers
 from outdial.domain.zones import CallingZone, calling_zone_of
-from outdial.engine.claim import NOT_AFTER, ClaimedCall
+from outdial.engine.claim import ClaimedCall
 from outdial.engine.definitions import Definitions
 from outdial.engine.dial import Dialer, DialResult
 from outdial.engine.events import apply

@@ -25,6 +25,7 @@ from outdial.storage.types import BigId, Instant, Json
 
 attempts = call_attempts
 
+# Should no event tell of its end, a call that was hung up is asked about then.
 HUNG_UP_LOOK_UP: Final = timedelta(seconds=2)
 
 
