@@ -105,7 +105,7 @@ class Claimed:
     """What a claim did. `free_lines` is what it found; `skipped` counts contacts, `held` buckets, by reason.
 
     `is_drained`: campaigns run but nobody waits. `may_go_on`: another claim right away may find more. `not_here`: why
-    this worker may dial nothing from this database, in one sentence. `is_trial`: the one call of a half-open breaker.
+    this worker may dial nothing from this database, in one sentence.
     `other_timeline`: the database has another history than when the account was last reconciled, so nobody is claimed
     (`after_failover.reconcile_first`). `judgments`: what it found out about zones, to be
     noted with `buckets.judge` so that the next claim need not ask; before that, who was held by the old rules of the
@@ -124,7 +124,6 @@ class Claimed:
     changed: Set[CampaignId] = frozenset()
     is_drained: bool = False
     may_go_on: bool = False
-    is_trial: bool = False
     other_timeline: str | None = None
     not_here: str | None = None
 
@@ -212,7 +211,7 @@ def claim(
         standing.begin_trial(connection, account_id, moment.at + patience)
     closed = transaction.close(found)
     tried = tuple(replace(call, is_tried=True) for call in closed.calls)
-    return replace(closed, calls=tried, is_trial=bool(tried), may_go_on=False)
+    return replace(closed, calls=tried, may_go_on=False)
 
 
 def next_due(

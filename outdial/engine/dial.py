@@ -122,10 +122,6 @@ class Dialer:
             self._stopping = True
             self._stopped_at = self._clock.monotonic()
 
-    def expect_news(self) -> None:
-        """The next answer matters to the account's breaker, whatever it is."""
-        self._had_trouble = True
-
     async def dial(
         self, call: ClaimedCall, definition: CampaignDefinition, tolerance_seconds: float
     ) -> DialResult:
@@ -248,7 +244,8 @@ class Dialer:
     async def _record(self, dialed: Sequence[Dialed]) -> Sequence[None]:
         await self._record_with_patience(dialed)
         has_trouble = any(has_effects(one) for one in dialed)
-        if has_trouble or self._had_trouble or self.account.probes:
+        is_news = self._had_trouble or bool(self.account.probes) or any(one.is_tried for one in dialed)
+        if has_trouble or is_news:
             await self._apply_effects(dialed, has_trouble=has_trouble)
         return [None] * len(dialed)
 

@@ -204,8 +204,6 @@ class Lane:
                 self._clock.monotonic(),
             )
             return replace(claimed, may_go_on=is_compared)
-        if claimed.is_trial:
-            self._dialer.expect_news()
         if claimed.changed:
             # Before the note by which the change is known.
             while await self._transactions.run(_let_go, claimed.changed):

@@ -155,53 +155,40 @@ def _accounts(connection: sa.Connection, what_is_missing: Callable[[Account], st
             cure="Make one with `outdial account set NAME`.",
         )
     for account in found:
+        trouble = _trouble_of(account, what_is_missing(account))
         name = f"account {account.name}"
-        missing = what_is_missing(account)
-        if missing is not None:
-            yield Check(
-                name=name,
-                verdict=Verdict.FAIL,
-                says=missing,
-                cure=f"When that is mended, `outdial account check {account.name}` reaches the provider.",
-            )
-        elif account.suspended_at is not None:
-            yield Check(
-                name=name,
-                verdict=Verdict.FAIL,
-                says=f"suspended: {account.suspended_reason}",
-                cure=f"`outdial account check {account.name}` says what the provider wants; it is asked again by itself.",
-            )
-        elif account.breaker is not None:
-            yield Check(
-                name=name,
-                verdict=Verdict.FAIL,
-                says=f"its breaker is {account.breaker.replace('_', ' ')}: {account.breaker_reason}",
-                cure=f"`outdial account check {account.name}` says whether the provider answers; it is tried again by itself.",
-            )
-        elif account.throttle.unreachable_count:
-            yield Check(
-                name=name,
-                verdict=Verdict.FAIL,
-                says=f"its provider could not be reached the last {account.throttle.unreachable_count} times",
-                cure=f"`outdial account check {account.name}` says what is wrong; it is tried again by itself.",
-            )
-        elif account.webhooks_missing_at is not None:
-            yield Check(
-                name=name,
-                verdict=Verdict.FAIL,
-                says="its webhooks do not arrive: only look-ups tell how calls end",
-                cure="Is `outdial serve` running, and reached by the provider at OUTDIAL_PUBLIC_URL? Its log says whether "
-                "webhooks are refused for their signature.",
-            )
-        elif account.stopped_at is not None:
-            yield Check(
-                name=name,
-                verdict=Verdict.WARN,
-                says=f"stopped by {account.stopped_by}: {account.stopped_reason}",
-                cure=f"`outdial resume --account {account.name}` lets it go on.",
-            )
-        else:
+        if trouble is None:
             yield passed(name, "complete: its secrets are there, its events have a way back")
+        else:
+            verdict, says, cure = trouble
+            yield Check(name=name, verdict=verdict, says=says, cure=cure)
+
+
+def _trouble_of(account: Account, missing: str | None) -> tuple[Verdict, str, str] | None:
+    """What is wrong first, and its cure."""
+    check = f"`outdial account check {account.name}`"
+    failures = account.throttle.unreachable_count
+    if missing is not None:
+        return Verdict.FAIL, missing, f"When that is mended, {check} reaches the provider."
+    if account.suspended_at is not None:
+        says = f"suspended: {account.suspended_reason}"
+        return Verdict.FAIL, says, f"{check} says what the provider wants; it is asked again by itself."
+    if account.breaker is not None:
+        says = f"its breaker is {account.breaker.replace('_', ' ')}: {account.breaker_reason}"
+        return Verdict.FAIL, says, f"{check} says whether the provider answers; it is tried again by itself."
+    if failures:
+        says = f"its provider could not be reached the last {failures} times"
+        return Verdict.FAIL, says, f"{check} says what is wrong; it is tried again by itself."
+    if account.webhooks_missing_at is not None:
+        cure = (
+            "Is `outdial serve` running, and reached by the provider at OUTDIAL_PUBLIC_URL? Its log says whether webhooks are "
+            "refused for their signature."
+        )
+        return Verdict.FAIL, "its webhooks do not arrive: only look-ups tell how calls end", cure
+    if account.stopped_at is not None:
+        says = f"stopped by {account.stopped_by}: {account.stopped_reason}"
+        return Verdict.WARN, says, f"`outdial resume --account {account.name}` lets it go on."
+    return None
 
 
 def _workers(connection: sa.Connection) -> Check:
